@@ -1,0 +1,2 @@
+// Package rados is the client of a RADOS cluster.
+package rados

@@ -1,0 +1,70 @@
+// Package msgr carries messages between entities: clients, mons and OSDs.
+//
+// A Network is one way of carrying. Local, the in-process one, hands the
+// message struct to the receiver's Dispatcher on the sender's goroutine. The
+// TCP one (messenger v2.1) will implement the same interface: encoding
+// happens at its socket and nowhere else, so nothing above this package knows
+// which of them is in use.
+//
+// # What a sender may expect
+//
+// Messages on one Conn arrive in the order in which Send returned. A message
+// either arrives, or the Conn is reset and both ends' Dispatchers learn of it
+// through Reset. Whoever needs an answer resends on a new Conn.
+//
+// # What a Dispatcher must keep to
+//
+// Dispatch runs inline, on the sender's stack. It may take the mutex of a
+// placement group or session; it must not wait for a disk, for a throttle, or
+// for another message. It must not send on a Conn while it holds a lock that
+// its peer's Dispatch could want: collect, unlock, send. A reply is dispatched
+// the same way, so the receiver of a reply only completes a waiting operation
+// or puts the message into an inbox of its own.
+package msgr
+
+import "github.com/spirula/spirula/rados/wire"
+
+// Conn is one session between two entities.
+type Conn interface {
+	// Send queues or delivers m. It takes whatever references it needs
+	// before it returns. The error is ENOTCONN once the Conn is reset or
+	// closed.
+	Send(m wire.Message) error
+	// Peer is the entity at the other end. For a client it is the name
+	// that the mon gave it.
+	Peer() wire.EntityName
+	// PeerAddr is the other end's address; for a client it has a nonce
+	// that tells its incarnations apart.
+	PeerAddr() wire.Addr
+	// Close ends the session; the peer's Dispatcher sees a Reset, ours
+	// does not. It may be called twice.
+	Close()
+}
+
+// Dispatcher receives messages. Its methods are called from many goroutines.
+type Dispatcher interface {
+	// Dispatch receives one message. The message's Data is valid during
+	// the call; whoever keeps it takes references. (A reply's Data goes
+	// over to the receiver instead: see package wire, ownership.)
+	Dispatch(c Conn, m wire.Message)
+	// Reset says that the peer is gone and what was sent on c and not
+	// answered may be lost.
+	Reset(c Conn)
+}
+
+// Network lets entities listen and connect.
+type Network interface {
+	// Listen makes d reachable at addr. A zero port chooses a free one;
+	// the address in use, with its nonce, is returned by Listener.Addr.
+	Listen(me wire.EntityName, addr wire.Addr, d Dispatcher) (Listener, error)
+	// Connect opens a session with the entity at addr. Messages from the
+	// peer on it go to d. ECONNREFUSED-like failures are ENOTCONN.
+	Connect(me wire.EntityName, myAddr, addr wire.Addr, d Dispatcher) (Conn, error)
+}
+
+// Listener is a bound address. Close resets every session accepted on it and
+// returns when no Dispatch runs any more.
+type Listener interface {
+	Addr() wire.Addr
+	Close()
+}

@@ -188,6 +188,15 @@ type Inode struct {
 	Verifier [8]byte // of an exclusive CREATE; all zero: none
 	VSeq     uint64  // the version's place in its history; 0: none
 
+	// OpenEpoch is the journal epoch in which the file was opened for
+	// write and not closed; 0: closed. When that epoch has passed, size and
+	// times are what was last committed and the content may be newer:
+	// whoever finds it so moves Data and Change on before anything else.
+	OpenEpoch uint64
+	// Truncating is the size before a truncation whose objects may not be
+	// cut yet; 0: none.
+	Truncating uint64
+
 	Content Content
 	Target  string // symbolic links up to 256 bytes; longer ones are Inline
 	Snaps   []wire.SnapID

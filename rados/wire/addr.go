@@ -10,8 +10,10 @@ type AddrType uint32
 
 // The address types.
 const (
-	AddrNone  AddrType = 0
-	AddrMsgr2 AddrType = 2
+	AddrNone   AddrType = 0
+	AddrLegacy AddrType = 1 // the old messenger; seen in Ceph's maps, never dialled
+	AddrMsgr2  AddrType = 2
+	AddrAny    AddrType = 3
 )
 
 // Addr is where an entity listens: type, nonce, IP and port. All four count
@@ -27,5 +29,12 @@ func (a Addr) String() string {
 	if a.Type == AddrNone {
 		return "-"
 	}
-	return fmt.Sprintf("v2:%s/%d", a.IP, a.Nonce)
+	proto := "any"
+	switch a.Type {
+	case AddrLegacy:
+		proto = "v1"
+	case AddrMsgr2:
+		proto = "v2"
+	}
+	return fmt.Sprintf("%s:%s/%d", proto, a.IP, a.Nonce)
 }

@@ -25,14 +25,6 @@ type Op struct {
 // to the garbage collector.
 type Reply = wire.MOSDOpReply
 
-// Call is an Op under way.
-type Call struct {
-	op    *Op
-	reply *Reply
-	err   error
-	done  chan struct{}
-}
-
 // Doer is the part of IOCtx that most users need. It exists here so that an
 // in-memory twin (radostest.Pool) can stand in for a cluster in tests.
 //
@@ -44,7 +36,8 @@ type Doer interface {
 	// stable storage on every acting OSD. When ctx ends first the error is
 	// ctx's; a write may then still happen.
 	Do(ctx context.Context, op *Op) (*Reply, error)
-	// Start sends op and returns at once; Call.Wait gives the answer.
+	// Start sends op and returns; Call.Wait gives the answer. ctx bounds
+	// the wait for room among the operations in flight, nothing more.
 	// Operations on the same object started from one goroutine run in the
 	// order of the Starts.
 	Start(ctx context.Context, op *Op) *Call

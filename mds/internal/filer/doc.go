@@ -1,0 +1,2 @@
+// Package filer keeps the bytes of files in the objects of the data pool.
+package filer

@@ -95,11 +95,15 @@ type Totals struct {
 type DirPart struct {
 	Parent   Ino
 	Explicit bool // made by mkdir or by PUT of a key ending in /
-	Frags    []Frag
-	NextFrag uint32
-	NextSeq  uint64 // the birth number the next entry gets; 3 at first
-	Entries  uint64 // dentries that NFS shows, . and .. not counted
-	Subdirs  uint32
+	// Frags are the fragments in order of First, at most 32. FragTable:
+	// there are more, all listed in the object t.INO instead, and Frags is
+	// nil.
+	Frags     []Frag
+	FragTable bool
+	NextFrag  uint32
+	NextSeq   uint64 // the birth number the next entry gets; 3 at first
+	Entries   uint64 // dentries that NFS shows, . and .. not counted
+	Subdirs   uint32
 	// BirthLog tells that c.INO.N objects exist and are kept up.
 	BirthLog  bool
 	Histories []uint64 // history containers, newest first

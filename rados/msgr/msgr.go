@@ -28,7 +28,7 @@ import "github.com/spirula/spirula/rados/wire"
 type Conn interface {
 	// Send queues or delivers m. It takes whatever references it needs
 	// before it returns. The error is ENOTCONN once the Conn is reset or
-	// closed.
+	// closed; a reply's Data then still belong to the sender.
 	Send(m wire.Message) error
 	// Peer is the entity at the other end. For a client it is the name
 	// that the mon gave it.

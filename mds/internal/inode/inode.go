@@ -2,13 +2,17 @@
 // inode with its content reference, the dentry, the inode table's row, the
 // upload and its parts. Package mds gives the public ones their names there.
 //
-// Every encoded record is: struct version (1 byte), length of the body
-// (u32, little-endian), body, CRC-32C of all before it (u32). Integers in
-// bodies are little-endian of fixed width; strings and lists are a u32 count
-// and their elements. A decoder reads the fields it knows and skips what a
-// newer version appended within the length; it refuses a version whose
-// oldest reader is newer than itself, and bounds every count by the bytes at
-// hand.
+// Every encoded record is: struct version and its oldest reader (1 byte
+// each), length of the body (u32, little-endian), body, CRC-32C of all before
+// it (u32). Records inside a record have the same frame without a checksum of
+// their own. Integers in bodies are little-endian of fixed width; strings and
+// lists are a u32 count and their elements. A decoder reads the fields it
+// knows and skips what a newer version appended within the length; it refuses
+// a record whose oldest reader is newer than itself, and bounds every count by
+// the bytes at hand. The newer reader sees an older record by its version: it
+// must not read on past what that version had.
+//
+// Nothing here has state; all functions may be called from anywhere.
 package inode
 
 import (

@@ -258,13 +258,13 @@ func (j *Journal) whyRefused(b *batch) (landed bool, err error) {
 		switch end := a.num(attrEnd); {
 		case a.num(attrEpoch) != j.epoch:
 			return false, wire.Wrap("journal.append", b.op.Object, ErrDeposed)
-		case end == uint64(b.off+b.size):
+		case end >= uint64(b.off+b.size): // over it: the one after it has landed, too
 			return true, nil
 		case end == uint64(b.off):
 			return false, nil
 		default:
 			return false, wire.Wrap("journal.append", b.op.Object,
-				fmt.Errorf("it ends at %d, which is neither before nor after the write of %d bytes at %d: %w", end, b.size, b.off, wire.EIO))
+				fmt.Errorf("it ends at %d, below or inside the write of %d bytes at %d: %w", end, b.size, b.off, wire.EIO))
 		}
 	}
 }

@@ -207,9 +207,12 @@ func (j *Journal) findEnd(first uint64, found []attrs) (used []extent, whole uin
 		}
 	}
 	whole = j.hdr.trimmed
-	if at := j.hdr.trimmed % objectSize; found[0].num(attrDone) < at {
-		return nil, 0, fmt.Errorf("%s ends at %d, below the trimmed position %d: %w",
-			j.names.object(first), found[0].num(attrDone), j.hdr.trimmed, wire.EIO)
+	have := found[0].num(attrDone)
+	if lastDone > 0 {
+		have = found[0].num(attrEnd)
+	}
+	if have < whole%objectSize {
+		return nil, 0, fmt.Errorf("%s ends at %d, below the trimmed position %d: %w", j.names.object(first), have, whole, wire.EIO)
 	}
 	for i := 0; i <= lastDone; i++ {
 		e := extent{n: first + uint64(i), to: int(found[i].num(attrEnd))}

@@ -1,0 +1,31 @@
+// Package objop runs operation vectors on objects. It is a function: from
+// the committed state of an object (a View), what the PG knows of it (an
+// Object) and a Request it makes a transaction, the results of the
+// operations and the object's new state. It holds nothing, starts nothing
+// and writes nothing itself.
+//
+// # What a vector sees
+//
+// A vector is atomic: the first operation that fails without OpFailOK ends
+// it, and nothing of it happens. Existence, size and version show what
+// earlier operations of the vector did; data, xattrs and omap are read from
+// the state before the vector, as Ceph's OSDs do. Hence {CREATE, CMPXATTR}
+// on a missing object is ENOENT, and {SETXATTR a, GETXATTR a} with
+// FlagReturnVec gives the old value.
+//
+// # Objects in the store
+//
+// The head of an object is the store object with snap NoSnap; a clone is one
+// whose snap is the clone's id. Both carry the xattr "_" (Info); the head
+// also "ss" (SnapSet) once it has seen a snapshot. A client's xattr "name"
+// is the store's "_name". A head that was deleted while clones remain stays
+// as a whiteout: it exists in the store, empty, and to clients it does not.
+//
+// # Who calls
+//
+// The OSD runs Run for one write, or for any number of reads, of an object
+// at a time; clones change only through their head, so the same exclusion
+// covers them. Then Outcome.Finish puts the version that the PG gave into
+// the transaction. Run is called without any lock of the PG, because it
+// reads the store.
+package objop

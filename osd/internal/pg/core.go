@@ -39,6 +39,7 @@ func (i *Interval) same(j *Interval) bool {
 // it in its own request.
 type Write struct {
 	ReqID wire.ReqID
+	Owner any // the request it is embedded in
 	// Entry is its log entry once submitted; Result and what follows it
 	// are what is answered.
 	Entry Entry
@@ -160,6 +161,9 @@ func (c *Core) LastUpdate() wire.EVersion { return c.log.head() }
 // LogLen is the number of entries in the log.
 func (c *Core) LogLen() int { return c.log.len() }
 
+// Sets gives the up and acting sets of the current interval.
+func (c *Core) Sets() (up, acting []int32) { return c.interval.Up, c.interval.Acting }
+
 // Since is the first epoch of the current interval.
 func (c *Core) Since() wire.Epoch { return c.since }
 
@@ -204,10 +208,19 @@ func (c *Core) MapAdvance(epoch wire.Epoch, to Interval, f *Effects) {
 	for i, osd := range to.Acting {
 		if osd != c.me {
 			c.confirm |= 1 << i
-			f.Send = append(f.Send, PeerMsg{osd, &Query{PG: c.id, Epoch: epoch, From: c.me}})
 		}
 	}
+	c.Tick(f)
 	c.activate(f)
+}
+
+// Tick asks again the acting OSDs that have not confirmed our log.
+func (c *Core) Tick(f *Effects) {
+	for i, osd := range c.interval.Acting {
+		if c.confirm&(1<<i) != 0 {
+			f.Send = append(f.Send, PeerMsg{osd, &Query{PG: c.id, Epoch: c.since, From: c.me}})
+		}
+	}
 }
 
 // forget drops who waits for the writes under way. What was submitted stays

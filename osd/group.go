@@ -1,0 +1,171 @@
+package osd
+
+import (
+	"encoding/binary"
+	"sync"
+
+	"github.com/spirula/spirula/osd/internal/pg"
+	"github.com/spirula/spirula/osd/store"
+	"github.com/spirula/spirula/rados/wire"
+)
+
+// group is a placement group on this OSD.
+type group struct {
+	osd *OSD
+	id  wire.SPGID
+	seq *store.Sequencer
+
+	mu         sync.Mutex
+	core       *pg.Core
+	objects    map[objectKey]*object
+	lru        object // ring of contexts not in use; newer of it is the oldest
+	listedN    int
+	ops        int   // requests admitted and not finished
+	held       []*op // waiting for admission, in order of arrival
+	submits    []*op // executed writes, for the submitter
+	submitting bool
+	trimmed    map[wire.SnapID]bool // removed snapshots known to have no clone here
+	removed    bool                 // the pool is gone
+}
+
+func (d *OSD) newGroup(id wire.SPGID, core *pg.Core) *group {
+	g := &group{osd: d, id: id, seq: d.store.NewSequencer(), core: core, objects: map[objectKey]*object{},
+		trimmed: map[wire.SnapID]bool{}}
+	g.lru.newer, g.lru.older = &g.lru, &g.lru
+	return g
+}
+
+// metaPG holds the rows of the daemon itself.
+var metaPG = wire.SPGID{PGID: wire.PGID{Pool: -1}, Shard: wire.NoShard}
+
+const pgRow = "pg/"
+
+// pgKey is the row of metaPG that says this OSD holds a PG.
+func pgKey(id wire.PGID) string {
+	b := binary.BigEndian.AppendUint64([]byte(pgRow), uint64(id.Pool))
+	return string(binary.BigEndian.AppendUint32(b, id.Seed))
+}
+
+func pgOfKey(k string) (wire.PGID, bool) {
+	if len(k) != len(pgRow)+12 {
+		return wire.PGID{}, false
+	}
+	b := []byte(k[len(pgRow):])
+	return wire.PGID{Pool: int64(binary.BigEndian.Uint64(b)), Seed: binary.BigEndian.Uint32(b[8:])}, true
+}
+
+// group finds a PG by its id; nil if this OSD has none.
+func (d *OSD) group(id wire.PGID) *group { return (*d.groups.Load())[id] }
+
+// stat is what the primary reports of the PG; false if this OSD is not it.
+func (g *group) stat() (wire.PGStat, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.core.Primary() {
+		return wire.PGStat{}, false
+	}
+	s := g.core.Stats()
+	out := wire.PGStat{
+		State:           g.core.State(),
+		Stat:            wire.PoolStat{Objects: uint64(max(s.Objects+s.Clones, 0)), Clones: uint64(max(s.Clones, 0)), Bytes: uint64(max(s.Bytes, 0))},
+		ReportedVersion: g.core.LastUpdate(),
+	}
+	out.Up, out.Acting = g.core.Sets()
+	return out, true
+}
+
+// admit asks the core what is to happen to op, and does it. It is called with
+// the mutex held; run says that op has its object's lock and is to be
+// executed after unlocking.
+func (g *group) admit(op *op) (run bool) {
+	ask := pg.Ask{Epoch: op.m.Epoch}
+	if op.write {
+		ask.Write = &op.Write
+	}
+	verdict, dup := g.core.Admit(ask)
+	switch verdict {
+	case pg.Drop:
+		g.osd.Metrics.Dropped.Add(1)
+		op.done()
+	case pg.Hold:
+		g.hold(op)
+	case pg.Join:
+		op.joined = true
+	case pg.Answer:
+		g.osd.Metrics.Dups.Add(1)
+		g.osd.runner.run(func() { op.answerDup(dup) })
+	case pg.Run:
+		g.ops++
+		op.since = g.core.Since()
+		return op.pgOp() || g.enter(op)
+	}
+	return false
+}
+
+// hold parks a request until the PG can admit it.
+func (g *group) hold(op *op) {
+	g.osd.Metrics.Held.Add(1)
+	if len(g.held) >= maxHeld {
+		g.osd.Metrics.Overrun.Add(1)
+		op.done()
+		g.osd.runner.run(op.conn.Close)
+		return
+	}
+	op.keep()
+	g.held = append(g.held, op)
+}
+
+// pump admits held requests as far as the bound goes.
+func (g *group) pump() {
+	for n := len(g.held); n > 0 && g.ops < maxOps; n-- {
+		op := g.held[0]
+		g.held[0] = nil
+		g.held = g.held[1:]
+		if g.admit(op) {
+			g.osd.runner.run(op.execute)
+		}
+	}
+	if len(g.held) == 0 {
+		g.held = nil
+	}
+}
+
+// finished ends an admitted request's stay: it frees its place.
+func (g *group) finished() {
+	g.ops--
+	if len(g.held) > 0 && g.core.Active() {
+		g.pump()
+	}
+}
+
+// perform carries out effects; the mutex is not held.
+func (g *group) perform(f *pg.Effects) {
+	for _, s := range f.Send {
+		g.osd.peers.send(g.osd, s.OSD, s.Msg)
+	}
+	for _, w := range f.Answer {
+		w.Owner.(*op).answer()
+	}
+	f.Reset()
+}
+
+// settle does what effects ask for under the mutex: the locks of answered
+// writes' objects, places, and requests to resume.
+func (g *group) settle(f *pg.Effects) {
+	for _, w := range f.Answer {
+		op := w.Owner.(*op)
+		op.object.unsettled--
+		g.leave(op.object)
+		g.finished()
+	}
+	for _, w := range f.Forgot {
+		// A write that was not submitted ends where it stands; only what
+		// waited for another's answer ends here.
+		if op := w.Owner.(*op); op.joined {
+			op.done()
+		}
+	}
+	if f.Resume {
+		g.pump()
+	}
+}

@@ -1,0 +1,275 @@
+package osd
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/spirula/spirula/osd/internal/pg"
+	"github.com/spirula/spirula/osd/store"
+	"github.com/spirula/spirula/rados/clustermap"
+	"github.com/spirula/spirula/rados/msgr"
+	"github.com/spirula/spirula/rados/wire"
+)
+
+// Mon is the daemon's session with the mons.
+type Mon interface {
+	// Send sends a report to the mon that leads: MOSDBoot, MOSDAlive,
+	// MOSDStats, MOSDPurged, MOSDMarkDown. Reports may be lost; the daemon
+	// repeats those that matter.
+	Send(m wire.Message) error
+	// SubscribeOSDMap has fn called with every map from epoch from on, one
+	// call at a time, until ctx ends. fn does not block.
+	SubscribeOSDMap(ctx context.Context, from wire.Epoch, fn func(*wire.MOSDMap))
+}
+
+// Options says what a daemon runs on. Store, Network and Mon are required.
+type Options struct {
+	ID      int32
+	UUID    wire.FSID // of the store
+	Store   ObjectStore
+	Network msgr.Network
+	Mon     Mon
+	Addr    wire.Addr // where to listen; a zero port chooses one
+	Host    string    // for the CRUSH map
+	Weight  uint32    // TiB in 16.16, 0: as the CRUSH map has it
+	Log     *slog.Logger
+	// Now gives the time; nil is time.Now. It decides when an entry of the
+	// blocklist has expired.
+	Now func() time.Time
+	// Workers is how many goroutines at most run requests that were parked;
+	// 0 is twice the number of CPUs and two.
+	Workers int
+	// Report is the time between MOSDStats; 0 is 5 s.
+	Report time.Duration
+	// Fatal is called once when the store fails to make something durable.
+	// nil panics.
+	Fatal func(error)
+}
+
+// Bounds of a PG and of the daemon; see the package comment.
+const (
+	maxOps     = 256
+	maxHeld    = 4096
+	maxObjects = 512
+	maxMapWait = 4096
+	bootRetry  = 5 * time.Second
+)
+
+// OSD is one daemon.
+type OSD struct {
+	opts  Options
+	log   *slog.Logger
+	store ObjectStore
+	name  wire.EntityName
+
+	Metrics Metrics
+
+	current  atomic.Pointer[clustermap.OSDMap]    // nil before the first
+	groups   atomic.Pointer[map[wire.PGID]*group] // replaced, never changed
+	sessions sync.Map                             // msgr.Conn -> *session
+	peers    peers
+
+	mapMu        sync.Mutex
+	incs         map[wire.Epoch][]byte // encoded increments of late, for clients
+	waiting      []*op                 // for a newer map
+	waitingPeers []peerMsg             // likewise
+
+	seq      *store.Sequencer // of metaPG
+	runner   *runner
+	listener msgr.Listener
+	cancel   context.CancelFunc
+	maps     chan *wire.MOSDMap
+	work     sync.WaitGroup // background goroutines
+	txns     sync.WaitGroup // transactions queued and not done
+	closing  atomic.Bool
+	failed   atomic.Bool
+	trimKick chan struct{}
+}
+
+// New makes a daemon and loads its PGs from the store. EIO: rows of the store
+// can't be read.
+func New(o Options) (*OSD, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Workers <= 0 {
+		o.Workers = 2*runtime.GOMAXPROCS(0) + 2
+	}
+	if o.Report <= 0 {
+		o.Report = 5 * time.Second
+	}
+	if o.Fatal == nil {
+		o.Fatal = func(err error) { panic(fmt.Sprintf("osd.%d: %v", o.ID, err)) }
+	}
+	d := &OSD{
+		opts: o, log: o.Log, store: o.Store, name: wire.EntityName{Type: wire.EntityOSD, Num: int64(o.ID)},
+		incs: map[wire.Epoch][]byte{}, maps: make(chan *wire.MOSDMap, mapInbox), trimKick: make(chan struct{}, 1),
+	}
+	d.groups.Store(&map[wire.PGID]*group{})
+	d.seq = o.Store.NewSequencer()
+	d.runner = newRunner(o.Workers)
+	d.peers.conns = map[int32]*peer{}
+	if err := d.load(); err != nil {
+		return nil, wire.Wrap("osd open", d.name.String(), err)
+	}
+	return d, nil
+}
+
+// Start listens, subscribes to maps and reports to the mon.
+func (d *OSD) Start() error {
+	l, err := d.opts.Network.Listen(d.name, d.opts.Addr, d)
+	if err != nil {
+		return wire.Wrap("osd start", d.name.String(), err)
+	}
+	d.listener = l
+	ctx, cancel := context.WithCancel(context.Background())
+	d.cancel = cancel
+	d.work.Go(func() { d.takeMaps(ctx) })
+	d.work.Go(func() { d.trimLoop(ctx) })
+	d.work.Go(func() { d.reportLoop(ctx) })
+	from := wire.Epoch(1)
+	if m := d.current.Load(); m != nil {
+		from = m.Epoch + 1
+	}
+	d.opts.Mon.SubscribeOSDMap(ctx, from, func(m *wire.MOSDMap) {
+		select {
+		case d.maps <- m:
+		case <-ctx.Done():
+		}
+	})
+	return nil
+}
+
+// Addr is where the daemon listens, once started.
+func (d *OSD) Addr() wire.Addr { return d.listener.Addr() }
+
+// Map is the newest cluster map the daemon has, or nil.
+func (d *OSD) Map() *clustermap.OSDMap { return d.current.Load() }
+
+// Close stops serving and waits for what was queued to the store. The store
+// stays open: it is its owner's. Close may be called twice.
+func (d *OSD) Close() {
+	if d.closing.Swap(true) {
+		return
+	}
+	if d.listener != nil {
+		d.listener.Close()
+		d.cancel()
+		d.work.Wait()
+	}
+	d.runner.close()
+	d.txns.Wait()
+	d.peers.close()
+}
+
+// fatal ends the daemon's life: what the store could not make durable must
+// not be built upon.
+func (d *OSD) fatal(err error) {
+	if !d.failed.Swap(true) {
+		d.opts.Fatal(err)
+	}
+}
+
+// Dispatch implements msgr.Dispatcher.
+func (d *OSD) Dispatch(c msgr.Conn, m wire.Message) {
+	if d.closing.Load() || d.failed.Load() {
+		return
+	}
+	switch m := m.(type) {
+	case *wire.MOSDOp:
+		d.handleOp(c, m)
+	case *wire.MOSDMap:
+		select {
+		case d.maps <- m:
+		default: // the subscription brings it too
+		}
+	case *pg.RepOp, *pg.RepAck, *pg.Query, *pg.Notify:
+		d.handlePeer(m)
+	default:
+		d.log.Debug("message of a type that an osd does not take", "peer", c.Peer(), "type", m.MsgType())
+	}
+}
+
+// Reset implements msgr.Dispatcher.
+func (d *OSD) Reset(c msgr.Conn) {
+	d.sessions.Delete(c)
+	d.peers.reset(c)
+}
+
+// reportLoop tells the mon that the daemon is there until the map says so,
+// and then how it is.
+func (d *OSD) reportLoop(ctx context.Context) {
+	boot := time.NewTicker(bootRetry)
+	defer boot.Stop()
+	stats := time.NewTicker(d.opts.Report)
+	defer stats.Stop()
+	d.boot()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-boot.C:
+			d.boot()
+		case <-stats.C:
+			d.report()
+			d.tick()
+		}
+	}
+}
+
+// up reports whether the map has this daemon, at this address, as up.
+func (d *OSD) up() bool {
+	m := d.current.Load()
+	return m != nil && m.IsUp(d.opts.ID) && m.Addr(d.opts.ID) == d.Addr()
+}
+
+func (d *OSD) boot() {
+	if d.up() {
+		return
+	}
+	var epoch wire.Epoch
+	if m := d.current.Load(); m != nil {
+		epoch = m.Epoch
+	}
+	err := d.opts.Mon.Send(&wire.MOSDBoot{OSD: d.opts.ID, UUID: d.opts.UUID, Public: d.Addr(), Cluster: d.Addr(),
+		Epoch: epoch, Host: d.opts.Host, Weight: d.opts.Weight})
+	if err != nil {
+		d.log.Warn("boot not sent", "err", err)
+	}
+}
+
+// tick has the PGs repeat what may have been lost.
+func (d *OSD) tick() {
+	var f pg.Effects
+	for _, g := range *d.groups.Load() {
+		g.mu.Lock()
+		g.core.Tick(&f)
+		g.mu.Unlock()
+		g.perform(&f)
+	}
+}
+
+func (d *OSD) report() {
+	if !d.up() {
+		return
+	}
+	fs := d.store.Statfs()
+	m := &wire.MOSDStats{OSD: d.opts.ID, Total: uint64(max(fs.Total, 0)), Avail: uint64(max(fs.Free, 0)),
+		Used: uint64(max(fs.Total-fs.Free, 0)), PGs: map[wire.PGID]wire.PGStat{}}
+	for id, g := range *d.groups.Load() {
+		if s, ok := g.stat(); ok {
+			m.PGs[id] = s
+		}
+	}
+	if err := d.opts.Mon.Send(m); err != nil {
+		d.log.Debug("stats not sent", "err", err)
+	}
+}

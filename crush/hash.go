@@ -132,3 +132,63 @@ func StrHashLinux[T string | []byte](s T) uint32 {
 	}
 	return h
 }
+
+// blockSize is how many items of a bucket are hashed at a time. A multiple of
+// 8.
+const blockSize = 64
+
+// hash3BlockGo is hash3Block for every machine. Two hashes at once let the
+// processor work on one while the other waits for its own last result.
+func hash3BlockGo(dst *[blockSize]uint32, ids []int32, x, r uint32) {
+	i := 0
+	for ; i+2 <= len(ids) && i+2 <= blockSize; i += 2 {
+		dst[i], dst[i+1] = hash3Two(x, uint32(ids[i]), uint32(ids[i+1]), r)
+	}
+	if i < len(ids) {
+		dst[i] = Hash3(x, uint32(ids[i]), r)
+	}
+}
+
+// hash3Two is Hash3(a, b, c) and Hash3(a, d, c), line by line in turn.
+func hash3Two(a, b, d, c uint32) (uint32, uint32) {
+	h := hashSeed ^ a ^ b ^ c
+	k := hashSeed ^ a ^ d ^ c
+	x, y := hashX, hashY
+	e, f, u, v := a, c, x, y
+
+	a, b, h = mix3(a, b, h, 13, 8, 13)
+	e, d, k = mix3(e, d, k, 13, 8, 13)
+	a, b, h = mix3(a, b, h, 12, 16, 5)
+	e, d, k = mix3(e, d, k, 12, 16, 5)
+	a, b, h = mix3(a, b, h, 3, 10, 15)
+	e, d, k = mix3(e, d, k, 3, 10, 15)
+
+	c, x, h = mix3(c, x, h, 13, 8, 13)
+	f, u, k = mix3(f, u, k, 13, 8, 13)
+	c, x, h = mix3(c, x, h, 12, 16, 5)
+	f, u, k = mix3(f, u, k, 12, 16, 5)
+	c, x, h = mix3(c, x, h, 3, 10, 15)
+	f, u, k = mix3(f, u, k, 3, 10, 15)
+
+	y, a, h = mix3(y, a, h, 13, 8, 13)
+	v, e, k = mix3(v, e, k, 13, 8, 13)
+	y, a, h = mix3(y, a, h, 12, 16, 5)
+	v, e, k = mix3(v, e, k, 12, 16, 5)
+	y, _, h = mix3(y, a, h, 3, 10, 15)
+	v, _, k = mix3(v, e, k, 3, 10, 15)
+
+	b, x, h = mix3(b, x, h, 13, 8, 13)
+	d, u, k = mix3(d, u, k, 13, 8, 13)
+	b, x, h = mix3(b, x, h, 12, 16, 5)
+	d, u, k = mix3(d, u, k, 12, 16, 5)
+	_, _, h = mix3(b, x, h, 3, 10, 15)
+	_, _, k = mix3(d, u, k, 3, 10, 15)
+
+	y, c, h = mix3(y, c, h, 13, 8, 13)
+	v, f, k = mix3(v, f, k, 13, 8, 13)
+	y, c, h = mix3(y, c, h, 12, 16, 5)
+	v, f, k = mix3(v, f, k, 12, 16, 5)
+	_, _, h = mix3(y, c, h, 3, 10, 15)
+	_, _, k = mix3(v, f, k, 3, 10, 15)
+	return h, k
+}

@@ -85,6 +85,10 @@ func log2Fixed(k uint64, shift uint) uint64 {
 	return result
 }
 
+// lnSlack is how far the logarithm is from monotone: u+lnSlack < v means
+// lnDistance(u) >= lnDistance(v). A test tries all.
+const lnSlack = 1
+
 // lnDistance is 2^48 - ln(u) for u in 0..0xffff, where ln is the standard's
 // approximation of 2^44 * log2(u+1). It is at least 0x10000000.
 func (t *lnTable) lnDistance(u uint32) uint64 {

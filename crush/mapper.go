@@ -16,6 +16,7 @@ type Work struct {
 
 	work, out, leaf, result []int32
 	perm                    []uint32
+	hashes                  [blockSize]uint32
 }
 
 // tries are the settings of a choose step, from the tunables and from set

@@ -20,7 +20,7 @@ func (w *Work) pick(b *Bucket, x uint32, r int, pos int) int32 {
 	case Tree:
 		return pickTree(b, x, uint32(r))
 	case Straw:
-		return pickStraw(b, x, uint32(r))
+		return w.pickStraw(b, x, uint32(r))
 	case Straw2:
 		weights, ids := b.Weights, b.Items
 		if slot := int(-1 - b.ID); slot < len(w.args) {
@@ -142,12 +142,16 @@ func treeWalk(b *Bucket, hash func(node uint32) uint32) int32 {
 	return b.Items[n/2]
 }
 
-func pickStraw(b *Bucket, x, r uint32) int32 {
+func (w *Work) pickStraw(b *Bucket, x, r uint32) int32 {
 	best, longest := 0, uint64(0)
-	for i, item := range b.Items {
-		draw := uint64(Hash3(x, uint32(item), r)&0xffff) * uint64(b.Straws[i])
-		if i == 0 || draw > longest {
-			best, longest = i, draw
+	for from := 0; from < len(b.Items); from += blockSize {
+		ids := b.Items[from:min(from+blockSize, len(b.Items))]
+		hash3Block(&w.hashes, ids, x, r)
+		for i := range ids {
+			draw := uint64(w.hashes[i&(blockSize-1)]&0xffff) * uint64(b.Straws[from+i])
+			if draw > longest {
+				best, longest = from+i, draw
+			}
 		}
 	}
 	return b.Items[best]
@@ -162,20 +166,30 @@ func pickStraw(b *Bucket, x, r uint32) int32 {
 // floor(distance/weight) < q, which for whole numbers is
 // distance < q*weight: a multiplication. The division is left to those that
 // win, about the logarithm of the bucket's size.
+//
+// Most candidates need neither: where neither the weight nor the hash is
+// above the best one's, the distance is not below the best one's, and
+// distance(best) >= q*weight(best) >= q*weight. The logarithm is monotone but
+// for one step of one, hence lnSlack.
 func (w *Work) straw2(ids []int32, weights []uint32, x, r uint32) int {
 	ln := w.ln
 	best := 0
 	q := uint64(math.MaxUint64)
+	var bestWeight, bestHash uint32
 	weights = weights[:len(ids)]
-	for i, id := range ids {
-		wt := uint64(weights[i])
-		if wt == 0 {
-			continue
-		}
-		d := ln.lnDistance(Hash3(x, uint32(id), r) & 0xffff)
-		if hi, lo := bits.Mul64(q, wt); hi != 0 || d < lo {
-			q = d / wt
-			best = i
+	for from := 0; from < len(ids); from += blockSize {
+		block := weights[from:min(from+blockSize, len(ids))]
+		hash3Block(&w.hashes, ids[from:from+len(block)], x, r)
+		for i, wt := range block {
+			u := w.hashes[i&(blockSize-1)] & 0xffff
+			if wt <= bestWeight && u+lnSlack < bestHash || wt == 0 {
+				continue
+			}
+			d := ln.lnDistance(u)
+			if hi, lo := bits.Mul64(q, uint64(wt)); hi != 0 || d < lo {
+				q = d / uint64(wt)
+				best, bestWeight, bestHash = from+i, wt, u
+			}
 		}
 	}
 	return best

@@ -3,7 +3,7 @@ package crush
 // MaxWork bounds the items looked at in one mapping. Real maps need some
 // hundreds, a large cluster that is all out some hundred thousand; the bound
 // is there for maps and rules made to burn time.
-const MaxWork = 1 << 25
+const MaxWork = 1 << 24
 
 // Work is the scratch memory of a mapping. The zero Work is ready. It belongs
 // to one goroutine at a time; keep it and the mappings need no allocation.

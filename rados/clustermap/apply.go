@@ -44,7 +44,11 @@ func (m *OSDMap) apply(inc *Incremental) (*OSDMap, error) {
 		return nil, fmt.Errorf("increment to epoch %d, the map is of %d", inc.Epoch, m.Epoch)
 	}
 	if len(inc.FullMap) > 0 {
-		return decodeFull(inc.FullMap)
+		n, err := decodeFull(inc.FullMap)
+		if err == nil && (n.FSID != m.FSID || n.Epoch != inc.Epoch) {
+			err = fmt.Errorf("it brings the full map of epoch %d of cluster %s", n.Epoch, n.FSID)
+		}
+		return n, err
 	}
 	n := *m
 	n.affinityBelowDefault = false

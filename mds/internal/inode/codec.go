@@ -11,6 +11,7 @@ const (
 	verPart    = 1
 	verInline  = 1
 	verContent = 1
+	verBirth   = 1
 	oldest     = 1
 )
 
@@ -169,8 +170,9 @@ func appendContent(b []byte, c *Content, inline bool) []byte {
 	b = append(b, byte(c.Kind))
 	switch c.Kind {
 	case Inline:
-		b = appendBool(b, inline)
-		if inline {
+		// nil bytes are bytes not at hand, which is not the same as none.
+		b = appendBool(b, inline && c.Inline != nil)
+		if inline && c.Inline != nil {
 			b = appendBytes(b, c.Inline)
 		}
 	case Plain, Joined, Overlay:

@@ -197,3 +197,26 @@ func DecodePart(b []byte) (*Part, error) {
 	}
 	return p, nil
 }
+
+// Birth is one record of a directory's birth log: what its birth number, the
+// key, leads to.
+type Birth struct {
+	Ino   Ino
+	Type  Type
+	Token string
+}
+
+// AppendBirth appends r's record to b.
+func AppendBirth(b []byte, r Birth) []byte {
+	b, at := begin(b, verBirth, oldest)
+	b = le.AppendUint64(b, uint64(r.Ino))
+	b = append(b, byte(r.Type))
+	return seal(appendString(b, r.Token), at)
+}
+
+// DecodeBirth is the inverse of AppendBirth.
+func DecodeBirth(b []byte) (Birth, error) {
+	d, _ := open(b, "birth log record", verBirth)
+	r := Birth{Ino: Ino(d.u64()), Type: Type(d.u8()), Token: d.str()}
+	return r, d.err
+}

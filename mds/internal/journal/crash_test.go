@@ -252,7 +252,7 @@ func TestRefusedWrites(t *testing.T) {
 	for seed := range uint64(12) {
 		synctest.Test(t, func(t *testing.T) {
 			pool := radostest.NewPool()
-			r := rand.New(rand.NewPCG(seed, 3))
+			r, sizes := rand.New(rand.NewPCG(seed, 3)), rand.New(rand.NewPCG(seed, 4))
 			var mu sync.Mutex
 			chance := func(n int) bool { mu.Lock(); defer mu.Unlock(); return r.IntN(n) == 0 }
 			c := pool.NewClient()
@@ -272,7 +272,7 @@ func TestRefusedWrites(t *testing.T) {
 			on.Store(true)
 			var want []logged
 			for i := range 80 {
-				e := event(i, r.IntN(300_000))
+				e := event(i, sizes.IntN(300_000))
 				want = append(want, logged{j.Append(e), string(e)})
 				if i%3 == 0 {
 					if err := j.Wait(bg, want[i/2].pos); err != nil {

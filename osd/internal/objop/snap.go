@@ -141,8 +141,10 @@ func Trim(was *Object, snap wire.SnapID) *Outcome {
 	if i > 0 {
 		set.Clones[i-1].Overlap = intersect(set.Clones[i-1].Overlap, c.Overlap)
 	}
-	set.Clones = slices.Delete(set.Clones, i, i+1)
-	if len(set.Clones) == 0 && was.Info.Whiteout {
+	if set.Clones = slices.Delete(set.Clones, i, i+1); len(set.Clones) == 0 {
+		set.Clones = nil
+	}
+	if set.Clones == nil && was.Info.Whiteout {
 		out.Txn.Remove(was.id(wire.NoSnap))
 		out.Object.Stored, out.Object.Info, out.Object.SnapSet = false, Info{}, SnapSet{}
 	}

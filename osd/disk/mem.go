@@ -3,6 +3,7 @@ package disk
 import (
 	"fmt"
 	"io"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -29,6 +30,9 @@ type Mem struct {
 	hook  func(Event) error
 	off   error // not nil once the power is off: what every call returns
 	calls map[string]int64
+
+	cutOps  []string // the calls that count toward a cut of power
+	cutLeft int64    // how many more of them happen; see PowerOffAt
 }
 
 // NewMem gives an empty disk in memory without a bound on its size.
@@ -70,6 +74,15 @@ func (m *Mem) PowerOff() {
 	m.powerOff()
 }
 
+// PowerOffAt cuts the power at the nth call from now (1 is the next) of any of
+// ops, named as in Event; no names mean all calls. That call doesn't happen
+// any more. 0 takes the order back.
+func (m *Mem) PowerOffAt(n int64, ops ...string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.cutLeft, m.cutOps = n, ops
+}
+
 func (m *Mem) powerOff() {
 	if m.off == nil {
 		m.off = wire.Errorf("disk", "power is off", wire.EIO)
@@ -87,6 +100,12 @@ func (m *Mem) Calls(op string) int64 {
 func (m *Mem) enter(op, name string, off, n int64) error {
 	if m.off != nil {
 		return m.off
+	}
+	if m.cutLeft > 0 && (len(m.cutOps) == 0 || slices.Contains(m.cutOps, op)) {
+		if m.cutLeft--; m.cutLeft == 0 {
+			m.powerOff()
+			return m.off
+		}
 	}
 	count := m.calls[op]
 	m.calls[op] = count + 1

@@ -202,8 +202,10 @@ func (w *working) step(op *store.Op) error {
 		w.make(op.Object)
 	case store.OpWrite:
 		o := w.make(op.Object)
-		o.data = resize(o.data, max(len(o.data), int(op.Off)+op.Data.Len()))
-		op.Data.CopyTo(o.data[op.Off:], 0)
+		if op.Len > 0 {
+			o.data = resize(o.data, max(len(o.data), int(op.Off)+op.Data.Len()))
+			op.Data.CopyTo(o.data[op.Off:], 0)
+		}
 	case store.OpTruncate:
 		o := w.make(op.Object)
 		o.data = resize(o.data, int(op.Off))

@@ -1,0 +1,82 @@
+package store_test
+
+import (
+	"sync"
+	"testing"
+
+	"github.com/spirula/spirula/osd/disk"
+	"github.com/spirula/spirula/osd/store"
+	"github.com/spirula/spirula/osd/store/storetest"
+)
+
+// small are options for a store that fits into memory and meets all its
+// bounds soon.
+func small() store.Options {
+	return store.Options{UUID: [16]byte{1}, WalBytes: 4 << 20, GrowBytes: 8 << 20, IndexBytes: 1 << 20, Memory: 8 << 20}
+}
+
+func newStore(t testing.TB, d disk.Disk, o store.Options) *store.Store {
+	t.Helper()
+	if err := store.Mkfs(d, o); err != nil {
+		t.Fatal(err)
+	}
+	return openStore(t, d, o)
+}
+
+func openStore(t testing.TB, d disk.Disk, o store.Options) *store.Store {
+	t.Helper()
+	s, err := store.Open(d, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// TestRandom runs random transactions on store and model and compares, also
+// after the store was closed and opened again.
+func TestRandom(t *testing.T) {
+	for seed := range uint64(4) {
+		d := disk.NewMem()
+		s := newStore(t, d, small())
+		m := storetest.NewModel(storetest.ModelOptions{Inline: true})
+		r := storetest.NewRandom(seed, 1)
+		for range 6 {
+			q := s.NewSequencer()
+			var wg sync.WaitGroup
+			for i := range 120 {
+				tx := r.Txn()
+				errM := m.Queue(nil, tx, nil)
+				wg.Add(1)
+				errS := s.Queue(q, tx, func(err error) {
+					if err != nil {
+						t.Error(err)
+					}
+					wg.Done()
+				})
+				if errM != nil || errS != nil {
+					t.Fatalf("seed %d: store %v, model %v", seed, errS, errM)
+				}
+				storetest.Release(tx)
+				if i%40 == 0 {
+					if diff := r.Compare(s, m); diff != "" {
+						t.Fatalf("seed %d: %s", seed, diff)
+					}
+				}
+			}
+			wg.Wait()
+			if diff := r.Compare(s, m); diff != "" {
+				t.Fatalf("seed %d: %s", seed, diff)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = openStore(t, d, small())
+			if diff := r.Compare(s, m); diff != "" {
+				t.Fatalf("seed %d, opened again: %s", seed, diff)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -78,8 +78,12 @@ func (t *Tree) removeSpace(sp *space) {
 		return
 	}
 	sp.gone = true
+	oldest := Pos(0)
 	sp.tab.Scan(func(e *entry) bool {
 		if e.first != 0 {
+			if oldest == 0 || e.first < oldest {
+				oldest = e.first
+			}
 			t.unlist(e)
 		}
 		if e.flight {
@@ -90,6 +94,9 @@ func (t *Tree) removeSpace(sp *space) {
 		t.bytes -= int64(e.size)
 		return true
 	})
+	if oldest != 0 {
+		t.forgotten = append(t.forgotten, forgotten{first: oldest, until: t.newest})
+	}
 	delete(t.spaces, sp.id)
 	if logs := t.logs[sp.id.ino]; logs != nil && sp.id.kind == kindLog {
 		if delete(logs, sp); len(logs) == 0 {
@@ -107,6 +114,21 @@ func (t *Tree) removeSpace(sp *space) {
 	}
 }
 
+// forgotten stands for changes that need not be written any more because
+// their directory was removed, by an event at until or before: as long as that
+// isn't durable, theirs must stay in the journal.
+type forgotten struct{ first, until Pos }
+
+// durable drops what is forgotten for good now that the journal is durable up
+// to pos.
+func (t *Tree) durable(pos Pos) {
+	n := 0
+	for n < len(t.forgotten) && t.forgotten[n].until <= pos {
+		n++
+	}
+	t.forgotten = t.forgotten[n:]
+}
+
 // The dirty list is in order of first. An entry is in it exactly when first
 // is not 0. dirtyBytes counts entries that are in it or in flight.
 
@@ -116,6 +138,7 @@ func (t *Tree) markDirty(e *entry, pos Pos) {
 		panic("tree: a change at journal position 0: " + e.key)
 	}
 	e.pos = pos
+	t.newest = max(t.newest, pos)
 	if e.first != 0 {
 		return
 	}
@@ -183,6 +206,11 @@ func (t *Tree) OldestDirty() (Pos, bool) {
 	for i := range t.trims {
 		if oldest == 0 || t.trims[i].pos < oldest {
 			oldest = t.trims[i].pos
+		}
+	}
+	for i := range t.forgotten {
+		if oldest == 0 || t.forgotten[i].first < oldest {
+			oldest = t.forgotten[i].first
 		}
 	}
 	return oldest, oldest != 0

@@ -242,6 +242,9 @@ func (t *Tree) writeRound(ctx context.Context, r *round) error {
 			return wire.Wrap("tree.flush", "waiting for the journal", err)
 		}
 	}
+	t.o.Mu.Lock()
+	t.durable(r.newest)
+	t.o.Mu.Unlock()
 	var logs, rest []*objectWrite
 	for _, w := range r.writes {
 		slices.SortFunc(w.items, func(a, b *item) int { return cmp.Compare(a.e.key, b.e.key) })

@@ -54,6 +54,8 @@ type Tree struct {
 	deposed      bool
 	splits       uint64 // splits ended: loads that overlap one are void
 	trims        []trim
+	forgotten    []forgotten              // ascending by until
+	newest       Pos                      // of all changes
 	inFlight     map[string]chan struct{} // loads under way
 	// replaced has the birth numbers that changed entries had before, where
 	// no birth log is known to be kept.

@@ -114,8 +114,8 @@ func (f *Filer) WriteParts(ctx context.Context, sid uint64, rows []inode.Row) er
 	return wire.Wrap("filer.writeparts", partsName(sid), err)
 }
 
-// RemoveParts deletes x.SID; no error if it isn't there.
-func (f *Filer) RemoveParts(ctx context.Context, sid uint64) error {
+// removeParts deletes x.SID; no error if it isn't there.
+func (f *Filer) removeParts(ctx context.Context, sid uint64) error {
 	_, err := f.data.Do(ctx, &rados.Op{Object: partsName(sid), Ops: []wire.Op{{Code: wire.OpDelete}}})
 	if kindIs(err, wire.ENOENT) {
 		return nil
@@ -149,11 +149,6 @@ func (f *Filer) rowsOf(ctx context.Context, c *inode.Content) ([]inode.Row, erro
 	}
 	f.parts.put(c.Stream, rows)
 	return rows, nil
-}
-
-// AllRows gives every row of a joined content.
-func (f *Filer) AllRows(ctx context.Context, c *inode.Content) ([]inode.Row, error) {
-	return f.rowsOf(ctx, c)
 }
 
 // Rows gives the range [off, off+n) of c, cut to size, as rows of plain

@@ -33,24 +33,19 @@ func (f *Filer) deleteObjects(ctx context.Context, sid, first, last uint64, snap
 		})
 }
 
-// Purge deletes the objects of stream sid below size. snaps is the context
-// of the deletes: what a snapshot in it shows stays readable. Repeating it is
+// Purge deletes the objects of stream sid below size. A size of 0 says that
+// it isn't known: it deletes objects 0, 1, … until so many in a row are
+// missing that a Stream can't have written more, and the part list x.SID if
+// there is one. snaps is the context of the deletes: what a snapshot in it
+// shows stays readable. The stream's writer must have ended. Repeating it is
 // harmless.
 func (f *Filer) Purge(ctx context.Context, sid, size uint64, snaps wire.SnapContext) error {
-	if size == 0 {
-		return nil
+	if size > 0 {
+		return f.deleteObjects(ctx, sid, 0, (size-1)/ObjectSize, snaps)
 	}
-	return f.deleteObjects(ctx, sid, 0, (size-1)/ObjectSize, snaps)
-}
-
-// PurgeOrphan deletes a stream that was written in order and never
-// published, of which it isn't known how far it came: objects 0, 1, … until
-// so many in a row are missing that there can't be more. Its writer must
-// have ended.
-func (f *Filer) PurgeOrphan(ctx context.Context, sid uint64) error {
 	misses := 0
-	return f.each(ctx, 0, MaxFile/ObjectSize,
-		func(n uint64) *rados.Op { return deleteOp(sid, n, wire.SnapContext{}) },
+	err := f.each(ctx, 0, MaxFile/ObjectSize,
+		func(n uint64) *rados.Op { return deleteOp(sid, n, snaps) },
 		func(n uint64, _ *rados.Reply, err error) (bool, error) {
 			switch {
 			case err == nil:
@@ -63,6 +58,10 @@ func (f *Filer) PurgeOrphan(ctx context.Context, sid uint64) error {
 			}
 			return misses < missesInRow, nil
 		})
+	if err != nil {
+		return err
+	}
+	return f.removeParts(ctx, sid)
 }
 
 // StoredSize finds where the objects of stream sid, written in place, end:

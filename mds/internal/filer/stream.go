@@ -140,8 +140,8 @@ func (s *Stream) Finish(ctx context.Context) error {
 	return s.err
 }
 
-// Abort drops what is held and gives up what is in flight; the objects
-// written are the caller's to purge (PurgeOrphan). After Finish or
+// Abort drops what is held and waits for what is in flight; the objects
+// written, those below Size, are the caller's to purge. After Finish or
 // StartSingle it does nothing.
 func (s *Stream) Abort() {
 	if s.ended {

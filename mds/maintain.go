@@ -1,0 +1,305 @@
+package mds
+
+import (
+	"context"
+	"time"
+
+	"github.com/spirula/spirula/mds/internal/inode"
+	"github.com/spirula/spirula/mds/internal/tree"
+	"github.com/spirula/spirula/rados/wire"
+)
+
+// untilStop is a context that ends when Close begins.
+func (fs *FS) untilStop() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		select {
+		case <-fs.stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
+
+// maintain writes metadata back, trims the journal behind it, and closes
+// files that are quiet, until Close.
+func (fs *FS) maintain() {
+	defer fs.wg.Done()
+	ctx, cancel := fs.untilStop()
+	defer cancel()
+	tick := time.NewTicker(fs.o.Flush)
+	defer tick.Stop()
+	for {
+		select {
+		case <-fs.stop:
+			return
+		case <-tick.C:
+		case <-fs.kick:
+		}
+		err := fs.closeFiles(ctx, idleClose)
+		if err == nil {
+			err = fs.writeBack(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			fs.log.Error("metadata could not be written back; it stays in the journal", "err", err)
+		}
+	}
+}
+
+// writeBack flushes what is durable to the directories' objects, and trims
+// the journal.
+func (fs *FS) writeBack(ctx context.Context) error {
+	durable := tree.Pos(fs.journal.Durable())
+	if err := fs.tree.Flush(ctx, durable); err != nil {
+		return err
+	}
+	trim := fs.trimTo(durable)
+	if uint64(trim) <= fs.journal.Trimmed() {
+		return nil
+	}
+	// What the journal gives up held the last account of the numbers: a new
+	// one must be durable first.
+	pos, err := fs.run(ctx, func(t *txn) error {
+		t.extra = fs.appendNumbersLocked(t.extra)
+		return nil
+	})
+	if err == nil {
+		err = fs.settled(ctx, pos)
+	}
+	if err != nil {
+		return err
+	}
+	return fs.journal.Trim(ctx, uint64(trim))
+}
+
+// trimTo is how far the journal isn't needed any more.
+func (fs *FS) trimTo(durable tree.Pos) tree.Pos {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	trim := durable
+	if oldest, dirty := fs.tree.OldestDirty(); dirty && oldest <= trim {
+		trim = oldest - 1
+	}
+	for _, p := range fs.pending {
+		if p.pos <= trim {
+			trim = p.pos - 1
+		}
+	}
+	return trim
+}
+
+// strayBatch is how many strays one look at their directory takes.
+const strayBatch = 128
+
+// purgeStrays removes the objects of strays, as their last readers leave,
+// until Close.
+func (fs *FS) purgeStrays() {
+	defer fs.wg.Done()
+	ctx, cancel := fs.untilStop()
+	defer cancel()
+	wake(fs.strays)
+	for {
+		select {
+		case <-fs.stop:
+			return
+		case <-fs.strays:
+		}
+		from := ""
+		for ctx.Err() == nil {
+			tokens, err := fs.someStrays(ctx, from)
+			if err != nil {
+				if ctx.Err() == nil {
+					fs.log.Warn("could not look for what to purge; trying again later", "err", err)
+				}
+				break
+			}
+			if len(tokens) == 0 {
+				break
+			}
+			for _, token := range tokens {
+				if err := fs.purgeStray(ctx, token); err != nil && ctx.Err() == nil {
+					fs.log.Warn("could not purge removed content; trying again later", "stray", token, "err", err)
+				}
+			}
+			from = tokens[len(tokens)-1]
+		}
+	}
+}
+
+func (fs *FS) someStrays(ctx context.Context, from string) (tokens []string, err error) {
+	err = fs.view(ctx, func(t *txn) error {
+		tokens = tokens[:0]
+		dir, err := t.inode(strayIno)
+		if err != nil {
+			return err
+		}
+		return fs.tree.Scan(dir, from, false, func(token string, d *inode.Dentry) bool {
+			tokens = append(tokens, token)
+			return len(tokens) < strayBatch
+		})
+	})
+	return tokens, err
+}
+
+// purgeStray removes one stray's objects, then the stray. One that is still
+// read is left for later: the last reader wakes the purge.
+func (fs *FS) purgeStray(ctx context.Context, token string) error {
+	var in *inode.Inode
+	pinned := false
+	err := fs.view(ctx, func(t *txn) error {
+		in, pinned = nil, false
+		dir, err := t.inode(strayIno)
+		if err != nil {
+			return err
+		}
+		d, err := t.get(dir, token)
+		if err != nil || d == nil {
+			return err
+		}
+		in = d.Inode
+		_, pinned = fs.pins[in.Content.Stream]
+		pinned = pinned && in.Content.Kind != inode.Empty
+		return nil
+	})
+	if err != nil || in == nil || pinned {
+		return err
+	}
+	switch token[0] {
+	case strayContent:
+		return fs.purgeContent(ctx, token, in)
+	case strayDir:
+		if err := fs.tree.PurgeDir(ctx, in); err != nil {
+			return err
+		}
+		return fs.dropStray(ctx, token, nil)
+	default:
+		return fs.emptyUploads(ctx, token, in)
+	}
+}
+
+// dropStray takes a stray's entry away, and does more in the same step.
+func (fs *FS) dropStray(ctx context.Context, token string, more func(t *txn) error) error {
+	if err := fs.admit(ctx); err != nil {
+		return err
+	}
+	_, err := fs.run(ctx, func(t *txn) error {
+		t.put(strayIno, token, nil)
+		if more != nil {
+			return more(t)
+		}
+		return nil
+	})
+	return err
+}
+
+// purgeContent removes content that nobody holds, and what it rests on loses
+// a holder.
+func (fs *FS) purgeContent(ctx context.Context, token string, in *inode.Inode) error {
+	c := &in.Content
+	var rows []inode.Row
+	if c.Kind == inode.Joined {
+		var err error
+		if rows, _, err = fs.filer.Rows(ctx, c, in.Size, 0, in.Size); err != nil && wire.ErrnoOf(err) != wire.ENOENT {
+			return err
+		}
+	}
+	if c.Kind != inode.Joined {
+		if err := fs.filer.Purge(ctx, c.Stream, in.Size, wire.SnapContext{}); err != nil {
+			return err
+		}
+	}
+	// The rows go over to strays of their own, some at a time, each step
+	// leaving the rest of the list.
+	const step = 256
+	for c.Kind == inode.Joined && len(rows) > step {
+		part := rows[len(rows)-step:]
+		rows = rows[:len(rows)-step]
+		left := *in
+		left.Size = rows[len(rows)-1].End
+		_, err := fs.run(ctx, func(t *txn) error {
+			t.put(strayIno, token, &inode.Dentry{Inode: &left, Ino: left.Ino, Type: left.Type})
+			return t.dropRows(part)
+		})
+		if err != nil {
+			return err
+		}
+		in = &left
+	}
+	return fs.dropStray(ctx, token, func(t *txn) error {
+		if c.Kind == inode.Joined && c.NumRow > inode.MaxRows {
+			// The list itself goes last, as a stray without bytes.
+			t.stray(strayContent, c.Stream, &inode.Inode{Ino: in.Ino, Gen: 1, Type: inode.Reg,
+				Content: inode.Content{Kind: inode.Plain, Stream: c.Stream}, Ctime: t.now})
+		}
+		if c.Base != nil {
+			if err := t.dropContent(c.Base, c.BaseLimit); err != nil {
+				return err
+			}
+		}
+		return t.dropRows(rows)
+	})
+}
+
+func (t *txn) dropRows(rows []inode.Row) error {
+	start := uint64(0)
+	for i := range rows {
+		size := rows[i].Start + rows[i].End - start
+		start = rows[i].End
+		if err := t.dropContent(&inode.Content{Kind: inode.Plain, Stream: rows[i].Stream, Sealed: true}, size); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// emptyUploads takes what is left in a dropped upload, or in a removed
+// bucket's uploads, to the strays, some at a time, then removes its directory.
+func (fs *FS) emptyUploads(ctx context.Context, token string, dir *inode.Inode) error {
+	for {
+		more := false
+		err := fs.update(ctx, func(t *txn) error {
+			more = false
+			now, err := t.inode(dir.Ino)
+			if err != nil {
+				return err
+			}
+			var names []string
+			if err := fs.tree.Scan(now, "", true, func(token string, d *inode.Dentry) bool {
+				names = append(names, token)
+				return len(names) < strayBatch
+			}); err != nil {
+				return err
+			}
+			for _, name := range names {
+				if err := t.dropHidden(now, name); err != nil {
+					return err
+				}
+			}
+			if more = len(names) > 0; more {
+				return nil
+			}
+			t.put(strayIno, token, nil)
+			t.putRow(dir.Ino, nil)
+			t.gone = append(t.gone, dir.Ino)
+			t.stray(strayDir, uint64(dir.Ino), now)
+			return nil
+		})
+		if err != nil || !more {
+			return err
+		}
+	}
+}
+
+func (t *txn) dropHidden(dir *inode.Inode, name string) error {
+	d, err := t.get(dir, name)
+	if err != nil || d == nil {
+		return err
+	}
+	t.put(dir.Ino, name, nil)
+	if d.Inode.Dir != nil {
+		t.strayUpload(d.Inode)
+		return nil
+	}
+	return t.dropContent(&d.Inode.Content, d.Inode.Size)
+}

@@ -133,7 +133,9 @@ func newCluster(t testing.TB, o clusterOptions) *cluster {
 	t.Helper()
 	o.osds = max(o.osds, 1)
 	o.size = max(o.size, 1)
-	o.pgs = max(o.pgs, 8)
+	if o.pgs == 0 {
+		o.pgs = 8
+	}
 	c := &cluster{t: t, mon: newFakeMon(t, o.osds), net: msgr.NewLocal()}
 	for i := range o.osds {
 		m := storetest.NewModel(o.model)

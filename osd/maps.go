@@ -168,6 +168,7 @@ func (d *OSD) install(prev, next *clustermap.OSDMap, inc []byte) error {
 	}
 	delete(d.incs, next.Epoch-keepIncs)
 	d.current.Store(next)
+	d.checkServing(next)
 	ready := d.waiting
 	d.waiting = slices.DeleteFunc(slices.Clone(ready), func(o *op) bool { return o.m.Epoch <= next.Epoch })
 	d.mapMu.Unlock()

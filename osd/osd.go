@@ -88,6 +88,7 @@ type OSD struct {
 	txns     sync.WaitGroup // transactions queued and not done
 	closing  atomic.Bool
 	failed   atomic.Bool
+	serving  atomic.Bool // the current map has this daemon, at this address, as up
 	trimKick chan struct{}
 }
 
@@ -130,6 +131,7 @@ func (d *OSD) Start() error {
 		return wire.Wrap("osd start", d.name.String(), err)
 	}
 	d.listener = l
+	d.checkServing(d.current.Load())
 	ctx, cancel := context.WithCancel(context.Background())
 	d.cancel = cancel
 	d.work.Go(func() { d.takeMaps(ctx) })
@@ -225,14 +227,14 @@ func (d *OSD) reportLoop(ctx context.Context) {
 	}
 }
 
-// up reports whether the map has this daemon, at this address, as up.
-func (d *OSD) up() bool {
-	m := d.current.Load()
-	return m != nil && m.IsUp(d.opts.ID) && m.Addr(d.opts.ID) == d.Addr()
+// checkServing notes whether m has this daemon, at this address, as up. Until
+// then no client may be answered: another OSD could be the primary.
+func (d *OSD) checkServing(m *clustermap.OSDMap) {
+	d.serving.Store(m != nil && d.listener != nil && m.IsUp(d.opts.ID) && m.Addr(d.opts.ID) == d.Addr())
 }
 
 func (d *OSD) boot() {
-	if d.up() {
+	if d.serving.Load() {
 		return
 	}
 	var epoch wire.Epoch
@@ -258,7 +260,7 @@ func (d *OSD) tick() {
 }
 
 func (d *OSD) report() {
-	if !d.up() {
+	if !d.serving.Load() {
 		return
 	}
 	fs := d.store.Statfs()

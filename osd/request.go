@@ -41,6 +41,10 @@ func (d *OSD) route(o *op) {
 		return
 	}
 	d.session(o.conn).pushMap(d, cur, m.Epoch)
+	if !d.serving.Load() {
+		d.drop(o)
+		return
+	}
 	if cur.IsBlocklisted(o.conn.PeerAddr(), wire.TimeOf(d.opts.Now())) {
 		o.refuse(wire.ESHUTDOWN)
 		return

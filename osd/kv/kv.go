@@ -304,8 +304,8 @@ func (db *DB) nothing() *leveldb.Batch {
 // enough: the first may find it just frozen and not wait for it.
 const flushTries = 2
 
-// ForceFlush writes all that was applied into tables and waits until Durable
-// says so. Writers wait meanwhile. Errors as Apply's.
+// ForceFlush makes all that was applied durable, by writing tables, and waits
+// until Durable says so. Writers wait meanwhile. Errors as Apply's.
 func (db *DB) ForceFlush() error {
 	db.turn.Lock()
 	defer db.turn.Unlock()

@@ -471,6 +471,7 @@ func (s *Store) trim(a *applier) error {
 	if !it.Next() {
 		s.mu.Lock()
 		s.trimWanted, a.garbage = false, false
+		s.applied.Broadcast()
 		s.mu.Unlock()
 		return it.Close()
 	}

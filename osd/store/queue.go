@@ -95,6 +95,9 @@ func (s *Store) plan(p *plan, seq *Sequencer, done func(error)) error {
 	waited := false
 	for range maxFetches {
 		s.mu.Lock()
+		for s.frozen && !s.closing && s.dead == nil {
+			s.admit.Wait()
+		}
 		if err := s.refuse(p); err != nil {
 			s.mu.Unlock()
 			return err

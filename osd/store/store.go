@@ -44,6 +44,7 @@ type Store struct {
 	flushGo sync.Cond
 	checkGo sync.Cond
 
+	frozen  bool // Fsck is at work: new transactions wait
 	closing bool // no new transactions
 	stopped bool // goroutines end
 	dead    error

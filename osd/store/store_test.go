@@ -67,6 +67,7 @@ func TestRandom(t *testing.T) {
 			if diff := r.Compare(s, m); diff != "" {
 				t.Fatalf("seed %d: %s", seed, diff)
 			}
+			fsck(t, s, "before close")
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}

@@ -21,20 +21,23 @@ func (t *Tree) logSpace(ino inode.Ino, seq uint64) *space {
 }
 
 // seqReplaced notes that, by a change at pos, e's token no longer leads to
-// birth number seq.
+// birth number seq, as it did in memory until now.
 func (t *Tree) seqReplaced(pos Pos, e *entry, seq uint64) {
 	if d := dentryOf(e); d != nil && d.Seq == seq {
 		return
 	}
-	if !e.sp.log {
-		if e.base != 0 {
-			t.replaced[e] = append(t.replaced[e], seq)
-		}
-		return
+	if e.sp.log {
+		t.logGone(pos, e, seq)
+	} else if e.base != 0 {
+		t.replaced[e] = append(t.replaced[e], seq)
 	}
+}
+
+// logGone removes seq from the birth log, unless the log has it for another
+// token: a rename within the directory has given the number on.
+func (t *Tree) logGone(pos Pos, e *entry, seq uint64) {
 	sp := t.logSpace(e.sp.id.ino, seq)
 	if l := t.find(sp, hexKey(seq)); l != nil && l.val != nil {
-		// A rename within the directory has given the number on already.
 		if b, err := inode.DecodeBirth(l.val.([]byte)); err == nil && b.Token != e.key {
 			return
 		}
@@ -60,7 +63,8 @@ func (t *Tree) seqGiven(pos Pos, e *entry, old, d *inode.Dentry) {
 }
 
 // ReadDir gives up to max entries with Seq > afterSeq, in order of Seq; eof
-// says that none come after them.
+// says that none come after them. A page that isn't the last may be short but
+// not empty.
 func (t *Tree) ReadDir(dir *inode.Inode, afterSeq uint64, max int) (page []Entry, eof bool, err error) {
 	if dir.Dir.BirthLog {
 		return t.readLog(dir, afterSeq, max)
@@ -136,13 +140,15 @@ func (t *Tree) readLog(dir *inode.Inode, afterSeq uint64, max int) (page []Entry
 			if x, bad = t.logEntry(sp, e); bad != nil {
 				return false
 			}
-			page = append(page, x)
+			if x.Token != "" || x.Ino != 0 {
+				page = append(page, x)
+			}
 			return true
 		})
 		switch {
 		case bad != nil:
 			return nil, false, wire.Wrap("tree.readdir", ls.id.object, bad)
-		case full:
+		case full, !done && len(page) > 0:
 			return page, false, nil
 		case !done:
 			return nil, false, t.miss(want{id: ls.id, how: wantRange, from: load})
@@ -151,8 +157,10 @@ func (t *Tree) readLog(dir *inode.Inode, afterSeq uint64, max int) (page []Entry
 	return page, true, nil
 }
 
-func lastSeg(dir *inode.Inode) uint64 { return max(dir.Dir.NextSeq, 1) - 1>>logShift }
+func lastSeg(dir *inode.Inode) uint64 { return (max(dir.Dir.NextSeq, 1) - 1) >> logShift }
 
+// logEntry gives the line for a log record; the zero Entry if memory knows the
+// number to be gone.
 func (t *Tree) logEntry(sp *space, e *entry) (Entry, error) {
 	seq, err := strconv.ParseUint(e.key, 16, 64)
 	if err != nil {
@@ -163,7 +171,11 @@ func (t *Tree) logEntry(sp *space, e *entry) (Entry, error) {
 		return Entry{}, err
 	}
 	x := Entry{Seq: seq, Token: b.Token, Ino: b.Ino, Type: b.Type}
-	if d := dentryOf(t.find(sp, b.Token)); d != nil && d.Seq == seq {
+	if e := t.find(sp, b.Token); e != nil {
+		d := dentryOf(e)
+		if d == nil || d.Seq != seq {
+			return Entry{}, nil // what the log has yet to be told
+		}
 		x.Dentry, x.Ino, x.Type = d, d.Ino, d.Type
 	}
 	return x, nil
@@ -176,23 +188,29 @@ func (t *Tree) logMiss(dir *inode.Inode, frags []inode.Frag) *Miss {
 }
 
 // adoptLog makes the birth log of a directory follow changes that were made
-// before it was known that there is one.
+// before it was known that there is one, or over dentries that weren't in
+// memory: it finds out which birth numbers RADOS has under the tokens changed,
+// and what the log says of them.
 func (t *Tree) adoptLog(ctx context.Context, w *want, sp *space) error {
 	for {
-		var keys []string
-		stale := false
 		t.o.Mu.Lock()
-		if stale = sp.gone || t.splits != w.splits; !stale && !sp.log {
-			if keys = t.unknownBases(sp); keys == nil {
-				t.logOn(sp)
-			}
-		}
-		t.o.Mu.Unlock()
-		if stale || keys == nil {
+		if sp.gone || t.splits != w.splits {
+			t.o.Mu.Unlock()
 			return nil
 		}
-		k := want{id: w.id, how: wantKeys, keys: keys, frags: w.frags, splits: w.splits}
-		if err := t.readKeys(ctx, &k, sp); err != nil {
+		m := &Miss{}
+		if keys := unknownBases(sp); keys != nil {
+			m.wants = append(m.wants, want{id: w.id, how: wantKeys, keys: keys, frags: w.frags, splits: w.splits})
+		} else {
+			t.unknownLog(sp, m)
+		}
+		if len(m.wants) == 0 {
+			t.logOn(sp, true)
+			t.o.Mu.Unlock()
+			return nil
+		}
+		t.o.Mu.Unlock()
+		if err := t.Load(ctx, m); err != nil {
 			return err
 		}
 	}
@@ -200,7 +218,7 @@ func (t *Tree) adoptLog(ctx context.Context, w *want, sp *space) error {
 
 // unknownBases gives the keys of changed entries of which it isn't known what
 // RADOS holds under them.
-func (t *Tree) unknownBases(sp *space) (keys []string) {
+func unknownBases(sp *space) (keys []string) {
 	sp.tab.Scan(func(e *entry) bool {
 		if e.base < 0 && e.first != 0 {
 			keys = append(keys, e.key)
@@ -210,10 +228,28 @@ func (t *Tree) unknownBases(sp *space) (keys []string) {
 	return keys
 }
 
+// unknownLog adds to m the log records of birth numbers that went away.
+func (t *Tree) unknownLog(sp *space, m *Miss) {
+	bySeg := make(map[spaceID][]string)
+	for e, seqs := range t.replaced {
+		if e.sp != sp {
+			continue
+		}
+		for _, seq := range seqs {
+			ls := t.logSpace(sp.id.ino, seq)
+			if _, known := t.lookup(ls, hexKey(seq)); !known {
+				bySeg[ls.id] = append(bySeg[ls.id], hexKey(seq))
+			}
+		}
+	}
+	for id, keys := range bySeg {
+		m.wants = append(m.wants, want{id: id, how: wantKeys, keys: keys, splits: t.splits})
+	}
+}
+
 // logOn begins to keep the birth log up, with the changes made so far: first
-// the numbers given, then those gone, of which a rename may have given some
-// on.
-func (t *Tree) logOn(sp *space) {
+// the numbers given, then, where there is a log already, those gone.
+func (t *Tree) logOn(sp *space, exists bool) {
 	sp.log = true
 	var changed []*entry
 	sp.tab.Scan(func(e *entry) bool {
@@ -229,7 +265,9 @@ func (t *Tree) logOn(sp *space) {
 	}
 	for _, e := range changed {
 		for _, seq := range t.replaced[e] {
-			t.seqReplaced(e.first, e, seq)
+			if d := dentryOf(e); exists && (d == nil || d.Seq != seq) {
+				t.logGone(e.first, e, seq)
+			}
 		}
 		delete(t.replaced, e)
 	}
@@ -291,13 +329,13 @@ func (t *Tree) beginLog(ctx context.Context, ino inode.Ino, frags []inode.Frag) 
 	for {
 		t.o.Mu.Lock()
 		sp := t.dirSpace(ino)
-		keys := t.unknownBases(sp)
+		keys := unknownBases(sp)
 		splits := t.splits
 		if keys == nil {
 			for s := range t.logs[ino] {
 				t.removeSpace(s)
 			}
-			t.logOn(sp)
+			t.logOn(sp, false)
 			sp.loading++ // it must not forget that it keeps a log
 		}
 		t.o.Mu.Unlock()

@@ -110,12 +110,6 @@ func (t *Tree) take(ctx context.Context, upTo Pos) (*round, error) {
 // and takes none.
 func (t *Tree) pick(upTo Pos) (r *round, need *Miss, err error) {
 	r = &round{writes: make(map[string]*objectWrite), dirs: make(map[inode.Ino]*dirTarget)}
-	ask := func(m *Miss) {
-		if need == nil {
-			need = &Miss{}
-		}
-		need.Add(m)
-	}
 	var entries []*entry
 	for e := t.dirtyHead; e != nil && e.first <= upTo && len(entries) < batchItems; {
 		next := e.next
@@ -125,7 +119,7 @@ func (t *Tree) pick(upTo Pos) (r *round, need *Miss, err error) {
 			case err != nil:
 				return nil, nil, err
 			case m != nil:
-				ask(m)
+				return nil, m, nil
 			case gone:
 				t.Forget(e.sp.id.ino)
 				return t.pick(upTo)
@@ -134,8 +128,8 @@ func (t *Tree) pick(upTo Pos) (r *round, need *Miss, err error) {
 		entries = append(entries, e)
 		e = next
 	}
-	if need != nil || len(entries) == 0 {
-		return nil, need, nil
+	if len(entries) == 0 {
+		return nil, nil, nil
 	}
 	for _, e := range entries {
 		t.takeOff(r, e)
@@ -170,14 +164,9 @@ func (t *Tree) target(r *round, e *entry) (gone bool, need *Miss, err error) {
 		}
 		d = &dirTarget{in: in, frags: frags}
 		r.dirs[sp.id.ino] = d
-		if in.Dir.BirthLog && !t.dirSpace(sp.id.ino).log {
-			delete(r.dirs, sp.id.ino)
-			return false, t.logMiss(in, frags), nil
-		}
 	}
-	if sp.id.kind == kindDir && sp.log && e.base < 0 {
-		m, _ := AsMiss(t.miss(want{id: sp.id, how: wantKeys, keys: []string{e.key}, frags: d.frags}))
-		return false, m, nil
+	if sp.id.kind == kindDir && d.in.Dir.BirthLog && (!sp.log || e.base < 0 || len(t.replaced[e]) > 0) {
+		return false, t.logMiss(d.in, d.frags), nil
 	}
 	return false, nil, nil
 }

@@ -259,7 +259,9 @@ func (t *Tree) installOne(sp *space, it *loaded) *entry {
 	if e.base < 0 {
 		e.base, e.inlineBase = it.size, it.class
 		if old, ok := it.val.(*inode.Dentry); ok && e.first != 0 {
-			t.seqReplaced(e.first, e, old.Seq)
+			if d := dentryOf(e); d == nil || d.Seq != old.Seq {
+				t.replaced[e] = append(t.replaced[e], old.Seq)
+			}
 		}
 	}
 	return e

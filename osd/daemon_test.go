@@ -191,7 +191,9 @@ func TestFull(t *testing.T) {
 	want(t, cl.op("a", wire.Op{Code: wire.OpDelete}), 0)
 	full.Store(false)
 	want(t, cl.op("a", write(0, "six")), 0)
-	c.mon.change(func(m *clustermap.OSDMap, inc *clustermap.Incremental) { inc.NewFlags = int32(m.Flags | clustermap.FlagFull) })
+	c.mon.change(func(m *clustermap.OSDMap, inc *clustermap.Incremental) {
+		inc.NewFlags = int32(m.Flags | clustermap.FlagFull)
+	})
 	c.waitActive()
 	try := cl.message("a", write(0, "ten"))
 	try.Flags |= wire.FlagFullTry
@@ -394,6 +396,33 @@ func TestSnapTrim(t *testing.T) {
 	rows, _, err := c.mods[0].MetaList(wire.SPGID{PGID: wire.PGID{Pool: c.pool}, Shard: wire.NoShard}, "s", "t", 10)
 	if err != nil || len(rows) != 0 {
 		t.Fatalf("index rows %v, %v", rows, err)
+	}
+}
+
+// TestPoolRemoved: the objects and rows of a deleted pool go, those of others
+// stay.
+func TestPoolRemoved(t *testing.T) {
+	c := newCluster(t, clusterOptions{pgs: 4})
+	for i := range 200 {
+		want(t, c.cl.op(fmt.Sprint("o", i), write(0, "x")), 0)
+	}
+	old := c.pool
+	c.pool = c.mon.addPool("q", 1, 4)
+	c.waitActive()
+	want(t, c.cl.op("kept", write(0, "y")), 0)
+	c.mon.change(func(_ *clustermap.OSDMap, inc *clustermap.Incremental) { inc.OldPools = append(inc.OldPools, old) })
+	c.waitFor("pgs gone", func() bool { return len(*c.osds[0].groups.Load()) == 4 })
+	ids, _, err := c.mods[0].List(wire.NoShard, wire.MinHObject, wire.MaxHObject, 1000)
+	if err != nil || len(ids) != 1 || ids[0].Name != "kept" {
+		t.Fatalf("objects %v, %v", ids, err)
+	}
+	wantData(t, c.cl.op("kept", read()), "y")
+	var b strings.Builder
+	if err := Dump(c.mods[0], &b); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(b.String(), fmt.Sprintf("pg %d.", old)) || !strings.Contains(b.String(), "modify") {
+		t.Fatalf("dump:\n%s", b.String())
 	}
 }
 

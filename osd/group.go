@@ -25,7 +25,6 @@ type group struct {
 	submits    []*op // executed writes, for the submitter
 	submitting bool
 	trimmed    map[wire.SnapID]bool // removed snapshots known to have no clone here
-	removed    bool                 // the pool is gone
 }
 
 func (d *OSD) newGroup(id wire.SPGID, core *pg.Core) *group {

@@ -120,6 +120,8 @@ type cluster struct {
 	mods []ObjectStore
 	pool int64
 	cl   *client
+
+	fatal func(error) // what the daemons are given
 }
 
 type clusterOptions struct {
@@ -154,7 +156,7 @@ func newCluster(t testing.TB, o clusterOptions) *cluster {
 func (c *cluster) start(i int) {
 	c.t.Helper()
 	d, err := New(Options{ID: int32(i), UUID: wire.FSID{2, byte(i)}, Store: c.mods[i], Network: c.net, Mon: c.mon,
-		Report: 20 * time.Millisecond})
+		Report: 20 * time.Millisecond, Fatal: c.fatal})
 	if err != nil {
 		c.t.Fatal(err)
 	}

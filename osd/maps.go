@@ -150,14 +150,11 @@ func (d *OSD) install(prev, next *clustermap.OSDMap, inc []byte) error {
 		return err
 	}
 	if len(fresh) > 0 {
-		groups := map[wire.PGID]*group{}
-		for id, g := range *d.groups.Load() {
-			groups[id] = g
-		}
-		for _, g := range fresh {
-			groups[g.id.PGID] = g
-		}
-		d.groups.Store(&groups)
+		d.changeGroups(func(all map[wire.PGID]*group) {
+			for _, g := range fresh {
+				all[g.id.PGID] = g
+			}
+		})
 	}
 	for _, g := range *d.groups.Load() {
 		g.advance(next)

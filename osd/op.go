@@ -402,6 +402,9 @@ func (o *op) answer() {
 	}
 	if !o.Forgotten() {
 		o.osd.Metrics.Writes.Add(1)
+		for i := range o.m.Ops {
+			o.osd.Metrics.WriteBytes.Add(int64(o.m.Ops[i].Data.Len()))
+		}
 		o.send(o.reply(e.Result, o.out.Results, e.Version, e.UserVersion))
 	}
 	o.done()

@@ -45,7 +45,7 @@ func (d *OSD) route(o *op) {
 		d.drop(o)
 		return
 	}
-	if cur.IsBlocklisted(o.conn.PeerAddr(), wire.TimeOf(d.opts.Now())) {
+	if len(cur.Blocklist) > 0 && cur.IsBlocklisted(o.conn.PeerAddr(), wire.TimeOf(d.opts.Now())) {
 		o.refuse(wire.ESHUTDOWN)
 		return
 	}

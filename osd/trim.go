@@ -39,6 +39,7 @@ func (d *OSD) trimLoop(ctx context.Context) {
 		if m == nil {
 			continue
 		}
+		d.removePools(ctx, m)
 		if m.Flags&clustermap.FlagNoSnapTrim == 0 {
 			for pool, gone := range m.RemovedSnapsQueue {
 				for seed := uint32(0); m.Pool(pool) != nil && seed < m.Pool(pool).PGNum && ctx.Err() == nil; seed++ {

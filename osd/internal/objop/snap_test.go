@@ -85,7 +85,7 @@ func TestSnapFacts(t *testing.T) {
 	if r := w.run("o", old).Result; r != -85 {
 		t.Fatalf("ORDERSNAP: %d", r)
 	}
-	for _, bad := range []wire.SnapContext{ctx(5, 6), ctx(6, 5, 6), ctx(6, 6, 6)} {
+	for _, bad := range []wire.SnapContext{ctx(5, 6), ctx(6, 5, 6), ctx(6, 6, 6), ctx(wire.NoSnap, wire.NoSnap)} {
 		if r := w.at("o", bad, full("x")).Result; r != -22 {
 			t.Fatalf("%v: %d", bad, r)
 		}
@@ -113,6 +113,24 @@ func TestSnapFacts(t *testing.T) {
 	}
 	if got := w.text("o", wire.NoSnap) + w.text("o", 1000); got != "n0" {
 		t.Fatalf("after CREATE: %q", got)
+	}
+}
+
+// TestOverlap: what a clone shares with the head is all that was not written.
+func TestOverlap(t *testing.T) {
+	w := newWorld(t)
+	w.at("o", ctx(0), full("0123456789"))
+	w.at("o", ctx(1, 1), wr(3, "xx"))
+	w.at("o", ctx(1, 1), wire.Op{Code: wire.OpTruncate, Off: 8})
+	list := w.run("o", Request{Ops: []wire.Op{code(wire.OpListSnaps)}, Snap: wire.SnapDir}).Results[0]
+	want := []wire.CloneSnap{{Clone: 1, Snaps: []wire.SnapID{1}, Size: 10, Overlap: []wire.Extent{{Off: 0, Len: 3}, {Off: 5, Len: 3}}},
+		{Clone: wire.NoSnap, Size: 8}}
+	if d := cmp.Diff(list.Clones, want); d != "" {
+		t.Fatal(d)
+	}
+	w.at("o", ctx(1, 1), wire.Op{Code: wire.OpRollback, Num: 1})
+	if o := w.load("o"); cmp.Diff(o.SnapSet.Clones[0].Overlap, []wire.Extent{{Off: 0, Len: 10}}) != "" {
+		t.Fatalf("after a rollback: %+v", o.SnapSet)
 	}
 }
 

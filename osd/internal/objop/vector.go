@@ -69,7 +69,7 @@ func Check(name, namespace string, req *Request) wire.Errno {
 		return 0
 	case req.Snap != wire.NoSnap && req.Snap != 0:
 		return wire.EINVAL
-	case !req.SnapC.Valid():
+	case !req.SnapC.Valid() || req.SnapC.Seq > wire.MaxSnap:
 		return wire.EINVAL
 	}
 	total := 0

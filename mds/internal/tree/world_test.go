@@ -29,7 +29,7 @@ type world struct {
 
 	journal []func(w *world, pos Pos) // position = index + 1
 	trimmed Pos                       // events below are not replayed
-	durable Pos                       // what a crash leaves; 0: all
+	waited  Pos                       // the journal was waited for up to here
 	begun   map[splitKey]bool         // splits without an end
 
 	dirs  map[inode.Ino]*inode.Inode
@@ -71,8 +71,14 @@ func (w *world) open(c rados.Doer) {
 	o := w.o
 	o.Mu = &w.mu
 	o.Dir = func(ino inode.Ino) (*inode.Inode, error) { return w.dirs[ino], nil }
+	o.Durable = func(_ context.Context, pos Pos) error {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.waited = max(w.waited, pos)
+		return nil
+	}
 	o.SplitBegin = func(_ context.Context, s Split) error {
-		w.do(func(w *world, pos Pos) {
+		w.sync(func(w *world, pos Pos) {
 			in := w.dirs[s.Dir]
 			dir := *in.Dir
 			dir.NextFrag = max(dir.NextFrag, s.To+1)
@@ -82,7 +88,7 @@ func (w *world) open(c rados.Doer) {
 		return nil
 	}
 	o.SplitEnd = func(_ context.Context, s Split) error {
-		w.do(func(w *world, pos Pos) {
+		w.sync(func(w *world, pos Pos) {
 			in := w.dirs[s.Dir]
 			w.setDir(in, w.tree.ApplySplit(pos, in.Dir, s))
 			delete(w.begun, splitKey{s.Dir, s.From, s.To, s.At})
@@ -90,7 +96,7 @@ func (w *world) open(c rados.Doer) {
 		return nil
 	}
 	o.BirthLogged = func(_ context.Context, ino inode.Ino) error {
-		w.do(func(w *world, pos Pos) {
+		w.sync(func(w *world, pos Pos) {
 			in := w.dirs[ino]
 			dir := *in.Dir
 			dir.BirthLog = true
@@ -113,6 +119,14 @@ func (w *world) do(ev func(w *world, pos Pos)) {
 	defer w.mu.Unlock()
 	w.journal = append(w.journal, ev)
 	ev(w, Pos(len(w.journal)))
+}
+
+// sync is do, and the event is durable afterwards.
+func (w *world) sync(ev func(w *world, pos Pos)) {
+	w.do(ev)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waited = Pos(len(w.journal))
 }
 
 // ask answers a question, loading what it misses.
@@ -141,7 +155,7 @@ func (w *world) must(err error) {
 }
 
 func (w *world) mkdir(ino inode.Ino) {
-	w.do(func(w *world, pos Pos) {
+	w.sync(func(w *world, pos Pos) {
 		w.tree.Born(ino)
 		w.dirs[ino] = &inode.Inode{Ino: ino, Type: inode.Dir, Dir: NewDirPart(1, true)}
 		w.model[ino] = make(map[string]*inode.Dentry)
@@ -178,8 +192,9 @@ func (w *world) apply(pos Pos, ino inode.Ino, token string, d *inode.Dentry) {
 	w.tree.Put(pos, ino, token, d)
 }
 
-// crash replays the journal over what the pool holds.
-func (w *world) crash(epoch uint64) {
+// crash loses up to the last lost events, as far as nobody waited for them,
+// and replays the journal over what the pool holds, as the holder of epoch.
+func (w *world) crash(epoch uint64, lost int) {
 	w.t.Helper()
 	w.mu.Lock()
 	w.reset()
@@ -190,11 +205,13 @@ func (w *world) crash(epoch uint64) {
 	// What lies below the trim point only makes the model again: the FS
 	// would read it from the tree.
 	w.tree = New(radostest.NewPool(), Options{Mu: &w.mu, Dir: func(inode.Ino) (*inode.Inode, error) { return nil, nil }})
-	end := len(w.journal)
-	if w.durable != 0 {
-		end = int(w.durable)
+	if lost > len(w.journal)-int(w.waited) {
+		lost = len(w.journal) - int(w.waited)
 	}
-	w.journal = w.journal[:end]
+	w.journal = w.journal[:len(w.journal)-lost]
+	if int(w.trimmed) > len(w.journal)+1 {
+		w.t.Fatalf("trimmed up to %d, durable are %d", w.trimmed, len(w.journal))
+	}
 	for i, ev := range w.journal {
 		if Pos(i+1) >= w.trimmed {
 			w.tree = real
@@ -202,7 +219,6 @@ func (w *world) crash(epoch uint64) {
 		ev(w, Pos(i+1))
 	}
 	w.tree = real
-	w.durable = 0
 	real.SetReplaying(false)
 	begun := slices.Collect(maps.Keys(w.begun))
 	w.mu.Unlock()
@@ -476,7 +492,7 @@ func TestRandom(t *testing.T) {
 				case 2:
 					w.check()
 				case 3:
-					w.crash(w.o.Epoch + 1)
+					w.crash(w.o.Epoch+1, a.IntN(40))
 				}
 			}()
 		}
@@ -489,7 +505,7 @@ func TestRandom(t *testing.T) {
 			t.Fatalf("seed %d: %d dirty bytes after a flush of all", seed, n)
 		}
 		w.trim()
-		w.crash(w.o.Epoch + 1)
+		w.crash(w.o.Epoch+1, 0)
 		w.check()
 		w.auditHeaders()
 	}

@@ -59,10 +59,10 @@ func (s *Store) ByAccessKey(ctx context.Context, access string) (*User, error) {
 	case ok && c.user != nil && age < s.o.Fresh:
 		return c.user, nil
 	case ok && c.user == nil && age < s.o.Unknown:
-		return nil, unknown(access)
+		return nil, unknown()
 	}
 	if !ValidAccess(access) {
-		return nil, unknown(access)
+		return nil, unknown()
 	}
 	u, err := s.read(ctx, access)
 	switch {
@@ -74,7 +74,7 @@ func (s *Store) ByAccessKey(ctx context.Context, access string) (*User, error) {
 	return u, err
 }
 
-func unknown(string) error { return wire.Errorf("user.key", "no such access key", wire.ENOENT) }
+func unknown() error { return wire.Errorf("user.key", "no such access key", wire.ENOENT) }
 
 func (s *Store) read(ctx context.Context, access string) (*User, error) {
 	raw, err := s.get(ctx, keyPrefix+access)
@@ -82,7 +82,7 @@ func (s *Store) read(ctx context.Context, access string) (*User, error) {
 		return nil, wire.Wrap("user.key", "read", err)
 	}
 	if raw == nil {
-		return nil, unknown(access)
+		return nil, unknown()
 	}
 	name, err := decodeKey(raw)
 	if err != nil {
@@ -93,7 +93,7 @@ func (s *Store) read(ctx context.Context, access string) (*User, error) {
 		return nil, err
 	}
 	if _, has := u.Secret(access); !has {
-		return nil, unknown(access) // taken away between the two reads
+		return nil, unknown() // taken away between the two reads
 	}
 	return u, nil
 }

@@ -21,8 +21,8 @@ func seal(body []byte) []byte {
 	return binary.LittleEndian.AppendUint32(b, wire.CRC32C(b))
 }
 
-// open checks a record and gives its body.
-func open(b []byte, what string) ([]byte, error) {
+// unseal checks a record and gives its body.
+func unseal(b []byte, what string) ([]byte, error) {
 	if len(b) < recordHead+4 {
 		return nil, wire.Errorf("user.decode", what+": short record", wire.EIO)
 	}
@@ -109,7 +109,7 @@ func (r *reader) string(limit uint32) string {
 // decodeUser reads a user's record. Bytes that a newer version appended are
 // left alone.
 func decodeUser(b []byte) (*User, error) {
-	body, err := open(b, "user")
+	body, err := unseal(b, "user")
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +132,7 @@ func decodeUser(b []byte) (*User, error) {
 }
 
 func decodeKey(b []byte) (string, error) {
-	body, err := open(b, "key")
+	body, err := unseal(b, "key")
 	if err != nil {
 		return "", err
 	}

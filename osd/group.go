@@ -73,6 +73,10 @@ func (g *group) stat() (wire.PGStat, bool) {
 	return out, true
 }
 
+// anyReplica are the flags of reads that may go to any acting OSD (Ceph's
+// BALANCE_READS and LOCALIZE_READS).
+const anyReplica wire.OSDFlag = 0x100 | 0x2000
+
 // admit asks the core what is to happen to op, and does it. It is called with
 // the mutex held; run says that op has its object's lock and is to be
 // executed after unlocking.
@@ -84,6 +88,10 @@ func (g *group) admit(op *op) (run bool) {
 	verdict, dup := g.core.Admit(ask)
 	switch verdict {
 	case pg.Drop:
+		if !op.write && op.m.Flags&anyReplica != 0 && op.m.Epoch >= g.core.Since() {
+			g.osd.runner.run(func() { op.refuse(wire.EAGAIN) }) // the client asks the primary
+			return false
+		}
 		g.osd.Metrics.Dropped.Add(1)
 		op.done()
 	case pg.Hold:

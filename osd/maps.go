@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/spirula/spirula/osd/internal/pg"
 	"github.com/spirula/spirula/osd/store"
@@ -13,8 +14,9 @@ import (
 )
 
 const (
-	mapInbox = 64 // map messages that wait to be taken
-	keepIncs = 64 // increments kept for clients and for the next start
+	mapInbox    = 64 // map messages that wait to be taken
+	keepIncs    = 64 // increments kept for clients and for the next start
+	resubscribe = 100 * time.Millisecond
 
 	fullRow = "full"
 	incRow  = "inc/"
@@ -92,6 +94,15 @@ func (d *OSD) takeMaps(ctx context.Context) {
 			return
 		case m := <-d.maps:
 			d.takeMap(m)
+			lost := d.mapsLost.Swap(false)
+			if lost || m.Newest > d.epoch() && ctx.Err() == nil {
+				d.log.Info("maps missing, asking again", "have", d.epoch(), "newest", m.Newest)
+				select {
+				case <-ctx.Done():
+				case <-time.After(resubscribe):
+				}
+				d.subscribe(ctx)
+			}
 		}
 	}
 }

@@ -23,7 +23,8 @@ type Mon interface {
 	// repeats those that matter.
 	Send(m wire.Message) error
 	// SubscribeOSDMap has fn called with every map from epoch from on, one
-	// call at a time, until ctx ends. fn does not block.
+	// call at a time, until ctx ends. fn does not block. A message brings
+	// increments without a gap, or a whole map.
 	SubscribeOSDMap(ctx context.Context, from wire.Epoch, fn func(*wire.MOSDMap))
 }
 
@@ -84,12 +85,15 @@ type OSD struct {
 	listener msgr.Listener
 	cancel   context.CancelFunc
 	maps     chan *wire.MOSDMap
-	work     sync.WaitGroup // background goroutines
-	txns     sync.WaitGroup // transactions queued and not done
-	closing  atomic.Bool
-	failed   atomic.Bool
-	serving  atomic.Bool // the current map has this daemon, at this address, as up
-	trimKick chan struct{}
+	mapsLost atomic.Bool // a message found no room in maps
+	// unsubscribe ends the subscription; takeMaps' alone once it runs.
+	unsubscribe context.CancelFunc
+	work        sync.WaitGroup // background goroutines
+	txns        sync.WaitGroup // transactions queued and not done
+	closing     atomic.Bool
+	failed      atomic.Bool
+	serving     atomic.Bool // the current map has this daemon, at this address, as up
+	trimKick    chan struct{}
 }
 
 // New makes a daemon and loads its PGs from the store. EIO: rows of the store
@@ -134,20 +138,28 @@ func (d *OSD) Start() error {
 	d.checkServing(d.current.Load())
 	ctx, cancel := context.WithCancel(context.Background())
 	d.cancel = cancel
+	d.subscribe(ctx)
 	d.work.Go(func() { d.takeMaps(ctx) })
 	d.work.Go(func() { d.trimLoop(ctx) })
 	d.work.Go(func() { d.reportLoop(ctx) })
-	from := wire.Epoch(1)
-	if m := d.current.Load(); m != nil {
-		from = m.Epoch + 1
+	return nil
+}
+
+// subscribe asks for the maps that follow the current one, and ends the
+// subscription before. Messages that the inbox has no room for are dropped:
+// the gap is noticed, and asked for again.
+func (d *OSD) subscribe(ctx context.Context) {
+	if d.unsubscribe != nil {
+		d.unsubscribe()
 	}
-	d.opts.Mon.SubscribeOSDMap(ctx, from, func(m *wire.MOSDMap) {
+	ctx, d.unsubscribe = context.WithCancel(ctx)
+	d.opts.Mon.SubscribeOSDMap(ctx, d.epoch()+1, func(m *wire.MOSDMap) {
 		select {
 		case d.maps <- m:
-		case <-ctx.Done():
+		default:
+			d.mapsLost.Store(true)
 		}
 	})
-	return nil
 }
 
 // Addr is where the daemon listens, once started.
@@ -188,11 +200,6 @@ func (d *OSD) Dispatch(c msgr.Conn, m wire.Message) {
 	switch m := m.(type) {
 	case *wire.MOSDOp:
 		d.handleOp(c, m)
-	case *wire.MOSDMap:
-		select {
-		case d.maps <- m:
-		default: // the subscription brings it too
-		}
 	case *pg.RepOp, *pg.RepAck, *pg.Query, *pg.Notify:
 		d.handlePeer(m)
 	default:

@@ -178,7 +178,10 @@ func Run(view View, was *Object, req *Request, results []wire.OpResult) *Outcome
 		results = make([]wire.OpResult, len(req.Ops))
 	}
 	v.Results = results[:len(req.Ops)]
-	v.write = Writes(req.Ops)
+	if v.write = Writes(req.Ops); v.write {
+		// The usual write is one step, the object's records and a log row.
+		v.Txn.Ops = make([]store.Op, 0, len(req.Ops)+3)
+	}
 	v.live = was.Live()
 	if e := v.prepare(); e != 0 {
 		v.Result = -int32(e)

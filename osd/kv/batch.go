@@ -1,9 +1,12 @@
 package kv
 
 import (
+	"encoding/binary"
 	"strconv"
 
 	"github.com/syndtr/goleveldb/leveldb"
+
+	"github.com/spirula/spirula/rados/wire"
 )
 
 // MaxBatch is the largest batch that Apply takes, in bytes of Size. Batches
@@ -53,15 +56,58 @@ func (b *Batch) Reset() {
 // valid until it is changed.
 func (b *Batch) Encode() []byte { return b.b.Dump() }
 
-// Decode replaces the batch by what Encode gave. It keeps p. An error means
-// that p isn't what Encode gave; the batch is then empty.
+// Decode replaces the batch by what Encode gave. It keeps p. EIO means that p
+// isn't what Encode gave; the batch is then empty.
 func (b *Batch) Decode(p []byte) error {
 	b.Reset()
+	size, empty, ok := measure(p)
+	if !ok {
+		return wire.Errorf("kv.batch", "decode", wire.EIO)
+	}
 	if err := b.b.Load(p); err != nil {
 		b.b = leveldb.Batch{}
-		return err
+		return wire.Errorf("kv.batch", "decode", wire.EIO)
 	}
-	return b.b.Replay((*counter)(b))
+	b.size, b.empty = size, empty
+	return nil
+}
+
+// The tags of an encoded change; they are goleveldb's.
+const (
+	tagDelete = 0
+	tagPut    = 1
+)
+
+// measure checks an encoded batch and gives what Put and Delete would have
+// counted. goleveldb's own check lets lengths through that overflow.
+func measure(p []byte) (size int, empty, ok bool) {
+	for len(p) > 0 {
+		tag := p[0]
+		key, rest, good := cutString(p[1:])
+		if !good || tag > tagPut {
+			return 0, false, false
+		}
+		size += key + batchEntry
+		empty = empty || key == 0
+		if tag == tagPut {
+			var value int
+			if value, rest, good = cutString(rest); !good {
+				return 0, false, false
+			}
+			size += value
+		}
+		p = rest
+	}
+	return size, empty, true
+}
+
+// cutString cuts a string with its length before it off p.
+func cutString(p []byte) (n int, rest []byte, ok bool) {
+	u, k := binary.Uvarint(p)
+	if k <= 0 || u > uint64(len(p)-k) {
+		return 0, nil, false
+	}
+	return int(u), p[k+int(u):], true
 }
 
 // Replay calls put and del for each change in order, with the batch's own
@@ -77,18 +123,5 @@ type replayer struct {
 
 func (r replayer) Put(key, value []byte) { r.put(key, value) }
 func (r replayer) Delete(key []byte)     { r.del(key) }
-
-// counter sets a decoded batch's size.
-type counter Batch
-
-func (c *counter) Put(key, value []byte) {
-	c.size += len(key) + len(value) + batchEntry
-	c.empty = c.empty || len(key) == 0
-}
-
-func (c *counter) Delete(key []byte) {
-	c.size += len(key) + batchEntry
-	c.empty = c.empty || len(key) == 0
-}
 
 func utoa(n uint64) string { return strconv.FormatUint(n, 10) }

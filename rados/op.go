@@ -7,8 +7,11 @@ import (
 )
 
 // Op is one operation vector on one object: all of its operations happen, or
-// none, in one step. Fill it, give it to IOCtx.Do or IOCtx.Start, and don't
-// change it until the answer is there.
+// none, in one step. Fill it, give it to IOCtx.Do or IOCtx.Start, and make a
+// new one for the next operation: the vector, and the bytes that its fields
+// point at, have become a message, which nobody may change, not even when it
+// was answered. Do and Start take references of their own to Data, so the
+// caller may release its own as soon as they return.
 type Op struct {
 	Object    string
 	Key       string // locator key: placed by this instead of the name

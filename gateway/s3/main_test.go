@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -123,7 +124,11 @@ type answer struct {
 
 func (r *rig) do(req *http.Request) answer {
 	r.t.Helper()
-	resp, err := r.srv.Client().Do(req)
+	client := r.srv.Client()
+	if client == nil {
+		client = http.DefaultClient
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		r.t.Fatalf("%s %s: %v", req.Method, req.URL, err)
 	}
@@ -143,4 +148,9 @@ func (r *rig) must(code int, method, target string, body []byte, headers ...stri
 		r.t.Fatalf("%s %s: %d, want %d: %s", method, target, a.code, code, a.body)
 	}
 	return a
+}
+
+// newLocal stands for a server that somebody else runs on l.
+func newLocal(l net.Listener) *httptest.Server {
+	return &httptest.Server{URL: "http://" + l.Addr().String(), Listener: l}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -294,4 +295,39 @@ func FuzzParts(f *testing.F) {
 			t.Fatal("decoded and encoded again it differs")
 		}
 	})
+}
+
+func TestDump(t *testing.T) {
+	pool := radostest.NewPool()
+	f := newFiler(t, pool, Options{})
+	r := rand.New(rand.NewPCG(1, 1))
+	if err := writeStream(t, f, 1, randomBytes(1, 5<<20), r).Finish(bg); err != nil {
+		t.Fatal(err)
+	}
+	base := &inode.Content{Kind: inode.Joined, Stream: 3, NumRow: 1, Sealed: true, Rows: []inode.Row{{End: 4 << 20, Stream: 1, Start: 100}}}
+	c := &inode.Content{Kind: inode.Overlay, Stream: 2, Base: base, BaseLimit: 4 << 20}
+	fl, err := f.Open(1, c, 4<<20, wire.SnapContext{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fl.Release()
+	if err := fl.Write(bg, 70_000, wire.DataOf([]byte("x")), true); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	if err := f.Dump(bg, c, 4<<20, &out); err != nil {
+		t.Fatal(err)
+	}
+	want := "kind=4 stream=2 snap=0 sealed=false size=4194304\n" +
+		"  0000000000000002.00000000 size=131072 .o" + strings.Repeat(".", 62) + "\n" +
+		"  base up to 4194304:\n" +
+		"    kind=3 stream=3 snap=0 sealed=true size=4194304\n" +
+		"      up to 4194304: stream=1 snap=0 from 100\n"
+	if out.String() != want {
+		t.Errorf("got:\n%swant:\n%s", out.String(), want)
+	}
+	out.Reset()
+	if err := f.Dump(bg, &inode.Content{Kind: inode.Plain, Stream: 1}, 5<<20, &out); err != nil || !strings.Contains(out.String(), "0000000000000001.00000001 size=1048576\n") {
+		t.Errorf("%v:\n%s", err, out.String())
+	}
 }

@@ -110,9 +110,11 @@ func (s *osdService) own(sess *session, id int32) {
 }
 
 // attach makes the session of a running OSD its owner again after the mon or
-// the session was renewed.
+// the session was renewed. A session that names no listening address is
+// believed.
 func (s *osdService) attach(sess *session, id int32) {
-	if s.owner[id] == nil && s.cur.IsUp(id) && s.cur.Addr(id) == sess.c.PeerAddr() {
+	a := sess.c.PeerAddr()
+	if s.owner[id] == nil && s.cur.IsUp(id) && (a.IP.Port() == 0 || a == s.cur.Addr(id)) {
 		s.own(sess, id)
 	}
 }

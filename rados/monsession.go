@@ -82,6 +82,7 @@ func DialMon(opts MonOptions) *MonSession {
 		opts: opts, log: opts.Log, quit: make(chan struct{}), done: make(chan struct{}),
 		wake: make(chan struct{}, 1), ready: make(chan struct{}), gid: opts.Name.Num,
 		subs: make(map[string]wire.Subscription), calls: make(map[uint64]*monCall),
+		follow: make(map[int]func(*wire.MOSDMap)),
 	}
 	go s.run()
 	return s
@@ -142,6 +143,35 @@ func (s *MonSession) Subscribe(what string, start uint64) {
 	if conn != nil {
 		conn.Send(&wire.MMonSubscribe{What: map[string]wire.Subscription{what: {Start: start}}})
 	}
+}
+
+// SubscribeOSDMap has fn called with every message of OSD maps from an epoch
+// on, on the session's goroutine, until ctx ends. A message brings increments
+// without a gap, or a whole map; epochs before from may come as well. It
+// returns at once, and may be called from Handle and from fn.
+func (s *MonSession) SubscribeOSDMap(ctx context.Context, from wire.Epoch, fn func(*wire.MOSDMap)) {
+	s.mu.Lock()
+	id := s.nfollow
+	s.nfollow++
+	s.follow[id] = fn
+	s.mu.Unlock()
+	context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.follow, id)
+	})
+	s.Subscribe(wire.SubOSDMap, uint64(from))
+}
+
+// followers gives those who are to see OSD maps.
+func (s *MonSession) followers() []func(*wire.MOSDMap) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]func(*wire.MOSDMap), 0, len(s.follow))
+	for _, fn := range s.follow {
+		out = append(out, fn)
+	}
+	return out
 }
 
 // Send sends a message that has no answer. ENOTCONN means that it is lost;
@@ -429,6 +459,11 @@ func (s *MonSession) serve() {
 		for _, m := range msgs {
 			if s.opts.Handle != nil {
 				s.opts.Handle(m)
+			}
+			if om, ok := m.(*wire.MOSDMap); ok {
+				for _, fn := range s.followers() {
+					fn(om)
+				}
 			}
 		}
 		if lost {

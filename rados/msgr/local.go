@@ -1,6 +1,7 @@
 package msgr
 
 import (
+	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -39,9 +40,12 @@ type Local struct {
 
 var _ Network = (*Local)(nil)
 
-// NewLocal makes an empty network.
+// NewLocal makes an empty network. The nonces it gives start at a random
+// number: an address is not that of an entity of an earlier process.
 func NewLocal() *Local {
-	return &Local{listeners: make(map[netip.AddrPort]*localListener), nextPort: firstPort}
+	l := &Local{listeners: make(map[netip.AddrPort]*localListener), nextPort: firstPort}
+	l.nonce.Store(rand.Uint32() | 1)
+	return l
 }
 
 // SetFilter has f asked about every message from now on; nil ends it.

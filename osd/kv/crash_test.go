@@ -77,8 +77,18 @@ func historyRun(d disk.Disk, seed uint64, batches uint64, o Options) uint64 {
 	return durable
 }
 
+// skipRace skips tests in which compactions fail amid writes: goleveldb's
+// writer then closes a channel that the compaction sends on, and recovers from
+// the panic, which the race detector reports.
+func skipRace(t *testing.T) {
+	if raceBuild {
+		t.Skip("goleveldb races with itself when the disk fails")
+	}
+}
+
 // TestCutAtEverySync cuts the power at each sync of a history in turn.
 func TestCutAtEverySync(t *testing.T) {
+	skipRace(t)
 	const seed, batches = 42, 120
 	for _, journal := range []bool{false, true} {
 		t.Run(fmt.Sprintf("journal=%v", journal), func(t *testing.T) {

@@ -233,6 +233,7 @@ func crashRun(t *testing.T, seed uint64, journal bool) {
 // TestPowerCut: what is found after a power cut at any call is a prefix of the
 // batches, at or after Durable.
 func TestPowerCut(t *testing.T) {
+	skipRace(t)
 	seed := rand.Uint64()
 	for _, journal := range []bool{false, true} {
 		t.Run(fmt.Sprintf("journal=%v", journal), func(t *testing.T) {

@@ -52,17 +52,19 @@ type MonSession struct {
 	done chan struct{}
 	wake chan struct{}
 
-	mu     sync.Mutex
-	closed bool
-	conn   msgr.Conn // nil while hunting
-	up     bool      // conn is authenticated
-	ready  chan struct{}
-	gid    int64
-	fsid   wire.FSID
-	subs   map[string]wire.Subscription
-	calls  map[uint64]*monCall
-	inbox  []wire.Message
-	lost   bool // conn was reset
+	mu      sync.Mutex
+	closed  bool
+	conn    msgr.Conn // nil while hunting
+	up      bool      // conn is authenticated
+	ready   chan struct{}
+	gid     int64
+	fsid    wire.FSID
+	subs    map[string]wire.Subscription
+	calls   map[uint64]*monCall
+	inbox   []wire.Message
+	lost    bool // conn was reset
+	follow  map[int]func(*wire.MOSDMap)
+	nfollow int
 }
 
 // monCall is a request under way.

@@ -123,7 +123,11 @@ func powerCuts(t *testing.T, seed uint64) {
 			}
 			var err error
 			if s, err = store.Open(d, o); err == nil {
-				break
+				d.PowerOffAt(0)
+				if _, err = d.Size("wal"); err == nil {
+					break
+				}
+				s.Close() // the power went right after Open
 			}
 			if wire.ErrnoOf(err) != wire.EIO {
 				t.Fatalf("round %d: %v", round, err)
@@ -136,7 +140,6 @@ func powerCuts(t *testing.T, seed uint64) {
 			}
 			d = d2
 		}
-		d.PowerOffAt(0)
 		for _, h := range hs {
 			if err := h.check(s); err != nil {
 				t.Fatalf("round %d: %v", round, err)

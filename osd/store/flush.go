@@ -136,13 +136,15 @@ func (s *Store) checkLoop() {
 			s.mu.Unlock()
 			return
 		}
+		// Whoever asks from here on asks for the next one.
+		s.checkWanted, s.checking = false, true
 		s.mu.Unlock()
 		if err := s.checkpoint(buf); err != nil {
 			s.fail(wire.Wrap("store.checkpoint", "", err))
 			return
 		}
 		s.mu.Lock()
-		s.checkWanted = false
+		s.checking = false
 		s.checkDone++
 		s.applied.Broadcast()
 		s.mu.Unlock()

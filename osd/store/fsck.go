@@ -85,7 +85,7 @@ func (s *Store) freeze() error {
 		s.admit.Wait()
 	}
 	s.frozen = true
-	for (len(s.inflight) > 0 || s.trimWanted || s.checkWanted) && s.dead == nil && !s.stopped {
+	for (len(s.inflight) > 0 || s.trimWanted || s.checkWanted || s.checking) && s.dead == nil && !s.stopped {
 		s.applied.Wait()
 	}
 	if s.dead != nil || s.stopped {

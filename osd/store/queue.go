@@ -443,7 +443,7 @@ func (s *Store) submit(t *txn, large bool) {
 		s.logQ = append(s.logQ, t)
 		s.logGo.Signal()
 	}
-	if s.logUsed() > s.logCap()/2 && !s.checkWanted {
+	if s.logUsed() > s.logCap()/2 && !s.checkWanted && !s.checking {
 		s.checkWanted = true
 		s.checkGo.Signal()
 	}

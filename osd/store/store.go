@@ -82,6 +82,7 @@ type Store struct {
 	durableTail uint64 // what the last synced group says: blocks before it may be reused
 	logReserved uint64 // for records not yet written
 	checkWanted bool
+	checking    bool   // a checkpoint is under way
 	checkDone   uint64 // checkpoints finished
 	appliedSeq  uint64
 

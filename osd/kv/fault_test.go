@@ -163,6 +163,7 @@ func TestTableReads(t *testing.T) {
 // TestFullDisk: table writes eat the ballast, then writes get ENOSPC; with
 // space back, all goes on and the ballast is whole again.
 func TestFullDisk(t *testing.T) {
+	skipRace(t)
 	synctest.Test(t, func(t *testing.T) {
 		d := disk.NewMem()
 		const ballast = 2 * minPiece
@@ -225,10 +226,18 @@ func TestFullDisk(t *testing.T) {
 // TestFullDiskWithJournal: a batch that the journal has no room for is refused
 // before anything of it is written.
 func TestFullDiskWithJournal(t *testing.T) {
+	skipRace(t)
 	synctest.Test(t, func(t *testing.T) {
 		d := disk.NewMem()
 		d.SetCapacity(8 << 20)
-		db := mustOpen(t, d, testOptions(t, true))
+		var off atomic.Bool
+		o := testOptions(t, true)
+		o.Fatal = func(err error) {
+			if !off.Load() {
+				t.Errorf("fatal: %v", err)
+			}
+		}
+		db := mustOpen(t, d, o)
 		var b Batch
 		seq := uint64(1)
 		for ; ; seq++ {
@@ -253,8 +262,8 @@ func TestFullDiskWithJournal(t *testing.T) {
 		if err := db.ApplySync(&b, seq); err != nil {
 			t.Fatalf("with space back: %v", err)
 		}
+		off.Store(true)
 		d.PowerOff()
-		db.files.fatal = func(error) {}
 		_ = db.Close() // its disk is gone
 		db = mustOpen(t, d.Crash(rand.New(rand.NewPCG(1, 1))), testOptions(t, true))
 		if n := len(content(t, db)); uint64(n) != seq {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/spirula/spirula/osd/disk"
@@ -158,7 +159,7 @@ func checkBackward(t *testing.T, db *DB, model map[string]string) {
 	}
 }
 
-// crashAll runs random batches, cuts the power at a random call, and checks
+// crashRun runs random batches, cuts the power at a random call, and checks
 // what is found against the history.
 func crashRun(t *testing.T, seed uint64, journal bool) {
 	rng := rand.New(rand.NewPCG(seed, 2))
@@ -166,10 +167,10 @@ func crashRun(t *testing.T, seed uint64, journal bool) {
 	history := []map[string]string{{}}
 	base := 0 // the batch that the content at open is that of
 	for round := range 3 {
-		cut := 3 + rng.IntN(120)
-		armed := false
+		cut := 3 + rng.IntN(120) // the hook runs under the disk's lock
+		var armed atomic.Bool
 		d.SetHook(func(e disk.Event) error {
-			if !armed || e.Op == "read" {
+			if !armed.Load() || e.Op == "read" {
 				return nil
 			}
 			if cut--; cut > 0 {
@@ -177,11 +178,11 @@ func crashRun(t *testing.T, seed uint64, journal bool) {
 			}
 			return wire.EIO
 		})
-		armed = round > 0 || rng.IntN(2) == 0
+		armed.Store(round > 0 || rng.IntN(2) == 0)
 		o := testOptions(t, journal)
 		o.Fatal = func(error) {}
 		db, err := Open(d, "kv", o)
-		armed = true
+		armed.Store(true)
 		durable := base
 		if err == nil {
 			db.Start(uint64(base))

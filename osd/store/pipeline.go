@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/spirula/spirula/osd/disk"
 	"github.com/spirula/spirula/osd/kv"
@@ -406,8 +407,9 @@ func (a *applier) deleteRange(seq uint64, change int, first, end []byte) error {
 		it := a.db.NewIter(first, end)
 		for n < rowsAtOnce && it.Next() {
 			a.batch.Delete(it.Key())
-			a.key = append(a.key[:0], it.Key()...)
-			n++
+			if n++; n == rowsAtOnce {
+				first = slices.Clone(it.Key())
+			}
 		}
 		if err := it.Close(); err != nil {
 			return err
@@ -418,7 +420,6 @@ func (a *applier) deleteRange(seq uint64, change int, first, end []byte) error {
 		if err := a.flush(seq, change); err != nil {
 			return err
 		}
-		first = append([]byte(nil), a.key...)
 	}
 }
 

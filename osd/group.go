@@ -37,7 +37,10 @@ func (d *OSD) newGroup(id wire.SPGID, core *pg.Core) *group {
 // metaPG holds the rows of the daemon itself.
 var metaPG = wire.SPGID{PGID: wire.PGID{Pool: -1}, Shard: wire.NoShard}
 
-const pgRow = "pg/"
+const (
+	pgRow    = "pg/"
+	pgRowEnd = "pg0" // above every pgRow
+)
 
 // pgKey is the row of metaPG that says this OSD holds a PG.
 func pgKey(id wire.PGID) string {

@@ -4,7 +4,10 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spirula/spirula/osd/internal/pg"
@@ -53,10 +56,11 @@ func (d *OSD) load() error {
 	return d.loadGroups()
 }
 
+// loadGroups reads the PGs, several at a time.
 func (d *OSD) loadGroups() error {
-	groups := map[wire.PGID]*group{}
+	var ids []wire.PGID
 	for first := pgRow; ; {
-		kvs, more, err := d.store.MetaList(metaPG, first, "pg0", 500)
+		kvs, more, err := d.store.MetaList(metaPG, first, pgRowEnd, 500)
 		if err != nil {
 			return err
 		}
@@ -65,24 +69,40 @@ func (d *OSD) loadGroups() error {
 			if !ok {
 				return wire.Errorf("load pgs", kv.Key, wire.EIO)
 			}
-			spg := wire.SPGID{PGID: id, Shard: wire.NoShard}
-			core, err := pg.Load(d.store, spg, d.opts.ID)
-			if err != nil {
-				return err
-			}
-			groups[id] = d.newGroup(spg, core)
+			ids = append(ids, id)
 		}
 		if !more || len(kvs) == 0 {
 			break
 		}
 		first = kvs[len(kvs)-1].Key + "\x00"
 	}
-	d.groups.Store(&groups)
-	if m := d.current.Load(); m != nil {
-		for _, g := range groups {
+	loaded := make([]*group, len(ids))
+	errs := make([]error, len(ids))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(ids)) {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(ids); i = int(next.Add(1)) - 1 {
+				spg := wire.SPGID{PGID: ids[i], Shard: wire.NoShard}
+				var core *pg.Core
+				if core, errs[i] = pg.Load(d.store, spg, d.opts.ID); errs[i] == nil {
+					loaded[i] = d.newGroup(spg, core)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	groups := map[wire.PGID]*group{}
+	for _, g := range loaded {
+		groups[g.id.PGID] = g
+		if m := d.current.Load(); m != nil {
 			g.advance(m)
 		}
 	}
+	d.groups.Store(&groups)
 	return nil
 }
 

@@ -397,8 +397,7 @@ func (o *op) answer() {
 	}
 	e := &o.Entry
 	for _, w := range o.takeJoined() {
-		w.Owner.(*op).answerDup(pg.Dup{Version: e.Version, UserVersion: e.UserVersion, Result: e.Result,
-			Rvals: e.Rvals, Replies: e.Replies})
+		w.Owner.(*op).answerAs(e)
 	}
 	if !o.Forgotten() {
 		o.osd.Metrics.Writes.Add(1)
@@ -412,14 +411,30 @@ func (o *op) answer() {
 
 // answerDup answers a resend with the result of the first time.
 func (o *op) answerDup(d pg.Dup) {
-	results := cloneResults(d.Replies)
+	e := pg.Entry{Version: d.Version, UserVersion: d.UserVersion, Result: d.Result}
+	if d.InRow {
+		row, err := o.osd.store.MetaGet(o.group.id, pg.LogRow(d.Version))
+		if err == nil {
+			e, err = pg.DecodeEntry(row)
+		}
+		if err != nil { // trimmed meanwhile, or damaged: the result is known still
+			o.osd.log.Warn("results of a request lost", "pg", o.group.id, "version", d.Version, "err", err)
+			e = pg.Entry{Version: d.Version, UserVersion: d.UserVersion, Result: d.Result}
+		}
+	}
+	o.answerAs(&e)
+}
+
+// answerAs answers with what a log entry says.
+func (o *op) answerAs(e *pg.Entry) {
+	results := cloneResults(e.Replies)
 	if results == nil {
 		results = make([]wire.OpResult, len(o.m.Ops))
 	}
-	for i, v := range d.Rvals[:min(len(d.Rvals), len(results))] {
+	for i, v := range e.Rvals[:min(len(e.Rvals), len(results))] {
 		results[i].Rval = v
 	}
-	o.send(o.reply(d.Result, results, d.Version, d.UserVersion))
+	o.send(o.reply(e.Result, results, e.Version, e.UserVersion))
 	o.done()
 }
 

@@ -97,3 +97,43 @@ func TestStoreCrash(t *testing.T) {
 		s.Close()
 	}
 }
+
+// BenchmarkOpen opens a daemon over the real store with the logs of 48 PGs
+// full.
+func BenchmarkOpen(b *testing.B) {
+	opts := store.Options{UUID: [16]byte{9}, MaxBytes: 1 << 30, GrowBytes: 16 << 20, IndexBytes: 64 << 20, WalBytes: 64 << 20}
+	d := disk.NewMem()
+	if err := store.Mkfs(d, opts); err != nil {
+		b.Fatal(err)
+	}
+	s, err := store.Open(d, opts)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	c := &cluster{t: b, mon: newFakeMon(b, 1), net: msgr.NewLocal(), mods: []ObjectStore{s}, osds: []*OSD{nil}}
+	c.start(0)
+	c.waitFor("osd up", func() bool { return c.mon.cur().NumUp() == 1 })
+	c.pool = c.mon.addPool("p", 1, 48)
+	c.waitActive()
+	c.cl = c.client(4100)
+	const parallel = 64
+	var chs []<-chan *wire.MOSDOpReply
+	for i := range 48 * 1700 {
+		chs = append(chs, c.cl.start(c.cl.message(fmt.Sprint("object-with-a-usual-name.", i%4000), wire.Op{Code: wire.OpWrite, Data: wire.DataOf([]byte("x"))})))
+		if len(chs) == parallel {
+			<-chs[0]
+			chs = chs[1:]
+		}
+	}
+	for _, ch := range chs {
+		<-ch
+	}
+	c.osds[0].Close()
+	b.ResetTimer()
+	for range b.N {
+		if _, err := New(Options{ID: 0, Store: s, Network: c.net, Mon: c.mon}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -59,6 +59,16 @@ type Ask struct {
 	Write *Write     // nil for a request that only reads
 }
 
+// Dup is the result of a request that was done before.
+type Dup struct {
+	Version     wire.EVersion
+	UserVersion uint64
+	Result      int32
+	// InRow: single operations have results, which the entry's row holds
+	// (LogRow, DecodeEntry).
+	InRow bool
+}
+
 // Verdict is what is to happen to a request.
 type Verdict uint8
 
@@ -70,7 +80,7 @@ const (
 	Drop
 	// Hold: the PG can't serve now. Ask again when Effects.Resume says so.
 	Hold
-	// Answer: it was done before; the result is in the Dup.
+	// Answer: it was done before; the Dup says what came of it.
 	Answer
 	// Join: it is under way; the answer comes with the first one's.
 	Join
@@ -117,6 +127,7 @@ type Core struct {
 	first     int
 	submitted *Write // between Submit and Queued or Abort
 	trim      int    // log entries that the submitted transaction trims
+	before    Stats  // as of before the last Submit
 	committed wire.EVersion
 
 	replica []wire.EVersion // RepOps queued here as a replica and not committed
@@ -153,7 +164,7 @@ func (c *Core) InfoRow() []byte { return c.info.Encode() }
 func (c *Core) Info() Info { return c.info }
 
 // Stats counts what the PG holds, writes under way included.
-func (c *Core) Stats() Stats { return c.log.stats() }
+func (c *Core) Stats() Stats { return c.log.stats }
 
 // LastUpdate is the newest version of the log.
 func (c *Core) LastUpdate() wire.EVersion { return c.log.head() }
@@ -299,8 +310,8 @@ func (c *Core) Admit(a Ask) (Verdict, Dup) {
 		first.Joined = append(first.Joined, w)
 		return Join, Dup{}
 	}
-	if d, ok := c.log.find(w.ReqID); ok {
-		return Answer, d
+	if e, ok := c.log.find(w.ReqID); ok {
+		return Answer, Dup{e.version, e.user, e.result, e.more}
 	}
 	c.pending[w.ReqID] = w
 	return Run, Dup{}
@@ -330,7 +341,8 @@ func (c *Core) Submit(w *Write, t *store.Txn) {
 	if c.submitted != nil || !c.active || w.forgotten {
 		panic(fmt.Sprintf("pg %v: Submit in state %s", c.id, c.State()))
 	}
-	w.Entry.Stats = c.log.stats().Add(w.Entry.Stats)
+	c.before = c.log.stats
+	w.Entry.Stats = c.before.Add(w.Entry.Stats)
 	w.submitted, w.local = true, false
 	w.waiting = 0
 	for i, osd := range c.interval.Acting {
@@ -343,21 +355,21 @@ func (c *Core) Submit(w *Write, t *store.Txn) {
 		c.trim = TrimStep
 	}
 	c.addRows(&w.Entry, c.trim, t)
-	c.log.append(w.Entry)
+	c.log.append(&w.Entry)
 	c.submitted = w
 	c.inflight = append(c.inflight, w)
 }
 
 // trimmable says whether the oldest n entries are committed.
 func (c *Core) trimmable(n int) bool {
-	return !c.committed.Less(c.log.entries[c.log.from+n-1].Version)
+	return !c.committed.Less(c.log.entries[c.log.from+n-1].version)
 }
 
 func (c *Core) addRows(e *Entry, trim int, t *store.Txn) {
 	if trim > 0 {
 		c.log.trimRows(c.id, c.info, trim, t)
 	}
-	t.MetaSet(c.id, wire.KV{Key: versionRow(rowLog, e.Version), Value: e.Encode()})
+	t.MetaSet(c.id, wire.KV{Key: LogRow(e.Version), Value: e.Encode()})
 }
 
 func (c *Core) doTrim(n int) {
@@ -374,7 +386,7 @@ func (c *Core) Abort(w *Write) {
 		panic(fmt.Sprintf("pg %v: Abort of a write that is not the last", c.id))
 	}
 	c.submitted = nil
-	c.log.pop()
+	c.log.pop(c.before)
 	c.inflight[len(c.inflight)-1] = nil
 	c.inflight = c.inflight[:len(c.inflight)-1]
 	w.submitted = false

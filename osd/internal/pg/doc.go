@@ -6,7 +6,7 @@
 //
 // Core is a state machine without clock, socket, disk or goroutine. The OSD
 // calls its methods under the mutex of the PG, one at a time, and carries out
-// what they append to Effects after unlocking. Entries, dups and the PG's
+// what they append to Effects after unlocking. Log entries and the PG's
 // info are rows of the PG in the store (store.Txn.MetaSet), written in the
 // same transaction as the objects they speak of, so that after a crash log
 // and objects agree.
@@ -25,7 +25,7 @@
 //
 // A new interval (another acting set, primary, min_size or pg_num) forgets
 // who waits for the writes under way: their clients resend, and find the
-// result among the duplicates. A PG is active when this OSD is its acting
+// result in the log, which is also the memory of finished requests. A PG is active when this OSD is its acting
 // primary and every acting OSD has confirmed the same log (Activate). With
 // one acting OSD that is so at once.
 //

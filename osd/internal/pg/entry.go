@@ -160,43 +160,6 @@ func decodeReply(d *record.Decoder) wire.OpResult {
 	return o
 }
 
-// Dup is what is remembered of a request whose entry left the log.
-type Dup struct {
-	ReqID       wire.ReqID
-	Version     wire.EVersion
-	UserVersion uint64
-	Result      int32
-	Rvals       []int32
-	Replies     []wire.OpResult
-}
-
-func (e *Entry) dup() Dup {
-	return Dup{e.ReqID, e.Version, e.UserVersion, e.Result, e.Rvals, e.Replies}
-}
-
-const dupVersion = 1
-
-// Encode gives the dup's row.
-func (u *Dup) Encode() []byte {
-	r := record.Begin(dupVersion, 48)
-	r.ReqID(u.ReqID)
-	r.EVersion(u.Version)
-	r.U64(u.UserVersion)
-	encodeResult(r, u.Result, u.Rvals, u.Replies)
-	return r.Seal()
-}
-
-// DecodeDup reads what Encode wrote; EIO if it is anything else.
-func DecodeDup(p []byte) (Dup, error) {
-	d, _ := record.Open("pg dup", p, dupVersion)
-	var u Dup
-	u.ReqID = d.ReqID()
-	u.Version = d.EVersion()
-	u.UserVersion = d.U64()
-	u.Result, u.Rvals, u.Replies = decodeResult(d)
-	return u, d.End()
-}
-
 // Info is the PG's own record, written when the PG is made and when its log
 // is trimmed; what changes with every write is read off the newest entry.
 type Info struct {
@@ -228,16 +191,16 @@ func DecodeInfo(p []byte) (Info, error) {
 const (
 	RowInfo = "i"
 	rowLog  = "l"
-	rowDup  = "d"
 	rowSnap = "s"
 )
 
 // rowEnd is above every row of a letter.
 func rowEnd(letter string) string { return string([]byte{letter[0] + 1}) }
 
-func versionRow(prefix string, v wire.EVersion) string {
+// LogRow is the key of the row of the log entry with a version.
+func LogRow(v wire.EVersion) string {
 	var b [13]byte
-	b[0] = prefix[0]
+	b[0] = rowLog[0]
 	binary.BigEndian.PutUint32(b[1:], uint32(v.Epoch))
 	binary.BigEndian.PutUint64(b[5:], v.Version)
 	return string(b[:])
@@ -283,11 +246,6 @@ func DumpRow(w io.Writer, key string, value []byte) error {
 		if e, err = DecodeEntry(value); err == nil {
 			_, err = fmt.Fprintf(w, "log %v %v %v prior %v user %d req %v result %d objects %d clones %d bytes %d\n",
 				e.Version, e.Kind, e.Object, e.Prior, e.UserVersion, e.ReqID, e.Result, e.Stats.Objects, e.Stats.Clones, e.Stats.Bytes)
-		}
-	case key[:min(1, len(key))] == rowDup:
-		var u Dup
-		if u, err = DecodeDup(value); err == nil {
-			_, err = fmt.Fprintf(w, "dup %v req %v result %d\n", u.Version, u.ReqID, u.Result)
 		}
 	case key[:min(1, len(key))] == rowSnap:
 		var h wire.HObject

@@ -76,7 +76,7 @@ func (c *Core) HandleRepOp(m *RepOp, t *store.Txn) bool {
 		trim = m.Trim
 	}
 	c.addRows(&m.Entry, trim, t)
-	c.log.append(m.Entry)
+	c.log.append(&m.Entry)
 	c.doTrim(trim)
 	c.replica = append(c.replica, m.Entry.Version)
 	return true

@@ -1,0 +1,51 @@
+// Command spirula is objects and files from one binary: a RADOS core, a
+// namespace over it, and S3 and NFSv3 in front.
+//
+//	spirula up DIR        everything in one process
+//	spirula status        what a running one is doing
+//	spirula user ...      S3 users of a running one
+//	spirula config        the active settings
+//	spirula dump, fsck    look into a data directory that is not in use
+//	spirula version
+//
+// Exit status: 0 done; 1 the operation failed, and one line on stderr says
+// what and what to do; 2 the command line was wrong.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	os.Exit(run(os.Args[1:]))
+}
+
+// usageError marks a wrong command line.
+type usageError struct{ error }
+
+func run(args []string) int {
+	root := &cobra.Command{
+		Use:           "spirula",
+		Short:         "Objects and files from one binary: S3 and NFS over a RADOS core",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(upCommand(), statusCommand(), userCommand(), configCommand(), versionCommand(),
+		dumpCommand(), fsckCommand())
+	root.SetArgs(args)
+	err := root.Execute()
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(os.Stderr, "spirula:", err)
+	var usage usageError
+	if errors.As(err, &usage) {
+		return 2
+	}
+	return 1
+}

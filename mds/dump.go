@@ -1,0 +1,53 @@
+package mds
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/spirula/spirula/mds/internal/journal"
+	"github.com/spirula/spirula/rados"
+)
+
+// Dump prints what lies in the pools of a file system, whoever holds it: the
+// journal of a rank, then the events in it.
+func Dump(ctx context.Context, meta, _ rados.Doer, rank int, w io.Writer) error {
+	if err := journal.Dump(ctx, meta, rank, w); err != nil {
+		return err
+	}
+	return nil
+}
+
+// dumpEvent prints one event, an item a line.
+func dumpEvent(w io.Writer, pos uint64, event []byte) error {
+	fmt.Fprintf(w, "event %d, %d bytes\n", pos, len(event))
+	return decodeEvent(event, func(it *eventItem) error {
+		switch it.kind {
+		case itemPut:
+			fmt.Fprintf(w, "  put %x %q seq %d unconfirmed %v\n", it.at.dir, it.at.token, it.dentry.Seq, it.dentry.Unconfirmed)
+			if in := it.dentry.Inode; in != nil {
+				fmt.Fprintf(w, "    inode %x type %d mode %o size %d data %d content %d stream %x\n",
+					in.Ino, in.Type, in.Mode, in.Size, in.Data, in.Content.Kind, in.Content.Stream)
+			}
+		case itemDelete:
+			fmt.Fprintf(w, "  delete %x %q\n", it.at.dir, it.at.token)
+		case itemRow:
+			fmt.Fprintf(w, "  row %x kind %d refs %d links %d\n", it.ino, it.row.Kind, it.row.Refs, len(it.row.Links))
+		case itemRowGone:
+			fmt.Fprintf(w, "  row %x gone\n", it.ino)
+		case itemNumbers:
+			fmt.Fprintf(w, "  numbers next %x limit %x in flight %x\n", it.next, it.limit, it.inFlight)
+		case itemUnconfirmed:
+			fmt.Fprintf(w, "  unconfirmed %x at %x %q\n", it.stream, it.at.dir, it.at.token)
+		case itemConfirmed:
+			fmt.Fprintf(w, "  confirmed %x\n", it.stream)
+		case itemBorn:
+			fmt.Fprintf(w, "  born %x\n", it.ino)
+		case itemForgotten:
+			fmt.Fprintf(w, "  forgotten %x\n", it.ino)
+		case itemSplit:
+			fmt.Fprintf(w, "  split of %x: %d to %d at %q, ended %v\n", it.split.Dir, it.split.From, it.split.To, it.split.At, it.ended)
+		}
+		return nil
+	})
+}

@@ -38,6 +38,7 @@ func Bootstrap(devices []BootstrapDevice) (*Map, error) {
 	if len(devices) == 0 {
 		m.bootstrapHost(root, "localhost")
 	}
+	places := map[string]int{} // of hosts in root
 	for _, d := range devices {
 		if d.ID < 0 || d.ID >= None-1 {
 			return nil, badMap("device id %d", d.ID)
@@ -46,37 +47,41 @@ func Bootstrap(devices []BootstrapDevice) (*Map, error) {
 			return nil, badMap("device %d twice", d.ID)
 		}
 		host := d.Host
-		if host == "" {
+		switch host {
+		case "":
 			host = "localhost"
+		case "default":
+			return nil, badMap("host name %q is the root's", host)
 		}
-		id, ok := m.ItemByName(host)
+		at, ok := places[host]
 		if !ok {
-			id = m.bootstrapHost(root, host)
+			at = len(root.Items)
+			places[host] = at
+			m.bootstrapHost(root, host)
 		}
-		b := m.Bucket(id)
-		if b == nil || b == root {
-			return nil, badMap("host name %q is taken", host)
-		}
+		b := m.Bucket(root.Items[at])
 		m.Names[d.ID] = fmt.Sprintf("osd.%d", d.ID)
 		m.MaxDevices = max(m.MaxDevices, d.ID+1)
 		b.Items = append(b.Items, d.ID)
 		b.Weights = append(b.Weights, d.Weight)
 		b.Weight += d.Weight
-		root.Weights[indexOf(root.Items, id)] = b.Weight
+		root.Weights[at] = b.Weight
 		root.Weight += d.Weight
 	}
 	m.AddSimpleRule("replicated_rule", -1, 1, RuleReplicated, true)
 	m.AddSimpleRule("replicated_osd", -1, 0, RuleReplicated, true)
-	return m, m.Validate()
+	if err := m.Validate(); err != nil {
+		return nil, err
+	}
+	return m, nil
 }
 
-func (m *Map) bootstrapHost(root *Bucket, name string) int32 {
+func (m *Map) bootstrapHost(root *Bucket, name string) {
 	id := int32(-1 - len(m.Buckets))
 	m.Buckets = append(m.Buckets, &Bucket{ID: id, Type: 1, Alg: Straw2})
 	m.Names[id] = name
 	root.Items = append(root.Items, id)
 	root.Weights = append(root.Weights, 0)
-	return id
 }
 
 // AddSimpleRule adds a rule that takes root and spreads over buckets of type

@@ -27,7 +27,10 @@ func Compile(text []byte) (*Map, error) {
 		return nil, err
 	}
 	c.m.setMaxDevices()
-	return c.m, c.m.Validate()
+	if err := c.m.Validate(); err != nil {
+		return nil, err
+	}
+	return c.m, nil
 }
 
 type compiler struct {

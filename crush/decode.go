@@ -49,7 +49,10 @@ func DecodeMap(b []byte) (*Map, error) {
 	if d.err != nil {
 		return nil, d.err
 	}
-	return m, m.Validate()
+	if err := m.Validate(); err != nil {
+		return nil, err
+	}
+	return m, nil
 }
 
 // tail reads what releases have appended over time; the data may end before

@@ -10,6 +10,7 @@ type firstN struct {
 	leafTries int
 	tries     tries
 	leaf      bool // also choose one device below each item, into sub
+	done      bool // nothing is left that could be accepted
 }
 
 // verdict is what becomes of one candidate.
@@ -29,7 +30,7 @@ func (c *firstN) run(b *Bucket, out, sub []int32, pos, room, parentR int) int {
 	if c.tries.stable {
 		rep = 0
 	}
-	for ; rep < c.n && room > 0 && c.w.budget >= 0; rep++ {
+	for ; rep < c.n && room > 0 && !c.done && c.w.budget >= 0; rep++ {
 		if item, ok := c.place(b, rep, out, sub, pos, room, parentR); ok {
 			out[pos] = item
 			pos++
@@ -71,6 +72,12 @@ func (c *firstN) place(b *Bucket, rep int, out, sub []int32, pos, room, parentR 
 			total++
 			local++
 			w.budget--
+			if total == hopeAfter {
+				s := c.search(out[:pos], sub)
+				if c.done = s.hopeless(b, t.total-total); c.done {
+					return 0, false
+				}
+			}
 			again := v == collide && local <= t.local ||
 				t.localFallback > 0 && local <= len(in.Items)+t.localFallback
 			if again {
@@ -137,4 +144,13 @@ func (c *firstN) placeLeaf(item int32, r int, sub []int32, pos, room int) bool {
 		parentR = r >> (c.tries.varyR - 1)
 	}
 	return inner.run(c.w.m.Bucket(item), sub, nil, pos, room, parentR) > pos
+}
+
+// search describes what could still be accepted.
+func (c *firstN) search(taken, sub []int32) search {
+	s := search{w: c.w, x: c.x, kind: c.kind, leaf: c.leaf, taken: taken}
+	if c.leaf {
+		s.takenLeaves = sub[:len(taken)]
+	}
+	return s
 }

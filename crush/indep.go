@@ -23,6 +23,9 @@ func (c *indep) run(b *Bucket, out, sub []int32, pos, left, parentR int) {
 	}
 	for total := 0; left > 0 && total < c.tries && c.w.budget >= 0; total++ {
 		c.w.budget--
+		if total >= hopeAfterRounds && total&(total-1) == 0 && c.hopeless(b, out[pos:end], total) {
+			break
+		}
 		for rep := pos; rep < end; rep++ {
 			if out[rep] == undef && c.place(b, rep, total, out, sub, pos, end, parentR) {
 				left--
@@ -87,4 +90,15 @@ func (c *indep) place(b *Bucket, rep, total int, out, sub []int32, pos, end, par
 		return true
 	}
 	return false
+}
+
+// hopeless reports whether the open positions will stay holes whatever is
+// tried. It leaves chooseleaf over devices alone: there a device that is out
+// stays in sub when the tries end.
+func (c *indep) hopeless(b *Bucket, taken []int32, total int) bool {
+	if c.leaf && c.kind == 0 {
+		return false
+	}
+	s := search{w: c.w, x: c.x, kind: c.kind, leaf: c.leaf, taken: taken}
+	return s.hopeless(b, c.tries-total)
 }

@@ -17,6 +17,8 @@ type Work struct {
 	work, out, leaf, result []int32
 	perm                    []uint32
 	hashes                  [blockSize]uint32
+
+	stubborn bool // use up all tries: for comparison in tests
 }
 
 // tries are the settings of a choose step, from the tunables and from set

@@ -226,11 +226,18 @@ const (
 	sweepMost = 8192 // entries looked at in one call
 )
 
-// evict drops clean entries until they take no more than CacheBytes, or the
-// sweep went round once, or looked at sweepMost entries.
+// evict drops clean entries until they take no more than CacheBytes. It goes
+// round once, which spares what was used since the last time; only when the
+// bound is passed by a quarter it goes on until it is met. So what a Load just
+// brought is still there when its caller asks again. One call looks at
+// sweepMost entries at most.
 func (t *Tree) evict() {
-	looked := 0
-	for spaces := len(t.spaces); spaces >= 0 && t.hand != nil && t.bytes-t.dirtyBytes > t.o.CacheBytes && looked < sweepMost; {
+	rounds := 1
+	if t.bytes-t.dirtyBytes > t.o.CacheBytes+t.o.CacheBytes/4 {
+		rounds = 3
+	}
+	spaces := rounds * len(t.spaces)
+	for looked := 0; spaces > 0 && t.hand != nil && looked < sweepMost && t.bytes-t.dirtyBytes > t.o.CacheBytes; {
 		sp := t.hand
 		n, atEnd := t.sweepRun(sp)
 		looked += n + 1

@@ -465,7 +465,7 @@ var small = Options{CacheBytes: 24 << 10, SplitEntries: 12, SplitBytes: 8 << 10,
 // TestRandom: changes, write-back, eviction and clean restarts against the
 // model.
 func TestRandom(t *testing.T) {
-	for seed := range uint64(12) {
+	for seed := range uint64(8) {
 		w := newWorld(t, small)
 		a := &actor{rand.New(rand.NewPCG(seed, 21)), w, 100}
 		for ino := inode.Ino(10); ino < 13; ino++ {

@@ -104,6 +104,7 @@ func powerCuts(t *testing.T, seed uint64) {
 	if seed%2 == 1 {
 		o.WalBytes = 1 << 20
 	}
+	o = o.WithRowsAtOnce(3)
 	o.Fatal = func(error) {}
 	d := disk.NewMem()
 	if err := store.Mkfs(d, o); err != nil {

@@ -63,6 +63,9 @@ func (s *Store) Fsck(o FsckOptions) (FsckReport, error) {
 		return FsckReport{}, err
 	}
 	defer s.thaw()
+	// Block doesn't grow meanwhile.
+	s.growTurn.Lock()
+	defer s.growTurn.Unlock()
 	c := &checker{s: s, o: o, nodes: map[uint64]owned{}, omaps: map[uint64]bool{}, refs: map[refKey]uint32{},
 		used: map[uint32]*bitmap{}, shards: map[uint64]int{}, large: map[uint64]int{}}
 	c.markUsed(0, superUnits, "superblock")

@@ -46,6 +46,10 @@ type Options struct {
 	// the index' tables in memory.
 	Memory int64
 
+	// rowsAtOnce bounds the rows that one step deletes or copies before it
+	// lets the index take them; 0 is 1000. Tests make it small.
+	rowsAtOnce int
+
 	// Fatal is told the error after which nothing can become durable any
 	// more: a failed sync, a damaged index. nil panics.
 	Fatal func(error)
@@ -62,6 +66,9 @@ func (o *Options) settle() {
 	}
 	if o.Memory == 0 {
 		o.Memory = 80 << 20
+	}
+	if o.rowsAtOnce == 0 {
+		o.rowsAtOnce = 1000
 	}
 	if o.Fatal == nil {
 		o.Fatal = func(err error) { panic(err) }

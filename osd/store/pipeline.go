@@ -309,10 +309,6 @@ type applier struct {
 	key     []byte
 }
 
-// rowsAtOnce bounds the rows that one step deletes or copies before it lets
-// the index take them.
-const rowsAtOnce = 1000
-
 // record adds a record, from one of its changes on. Records come in order;
 // after a crash the first may be one of which the index has a part.
 //
@@ -405,16 +401,16 @@ func (a *applier) deleteRange(seq uint64, change int, first, end []byte) error {
 	for {
 		n := 0
 		it := a.db.NewIter(first, end)
-		for n < rowsAtOnce && it.Next() {
+		for n < a.s.o.rowsAtOnce && it.Next() {
 			a.batch.Delete(it.Key())
-			if n++; n == rowsAtOnce {
+			if n++; n == a.s.o.rowsAtOnce {
 				first = slices.Clone(it.Key())
 			}
 		}
 		if err := it.Close(); err != nil {
 			return err
 		}
-		if n < rowsAtOnce {
+		if n < a.s.o.rowsAtOnce {
 			return nil
 		}
 		if err := a.flush(seq, change); err != nil {
@@ -428,11 +424,11 @@ func (a *applier) deleteRange(seq uint64, change int, first, end []byte) error {
 func (a *applier) dropOmap(id uint64) error {
 	it := a.db.NewIter(appendOmapHeader(nil, id), appendOmapEnd(nil, id))
 	n := 0
-	for n < rowsAtOnce && it.Next() {
+	for n < a.s.o.rowsAtOnce && it.Next() {
 		a.batch.Delete(it.Key())
 		n++
 	}
-	if n == rowsAtOnce {
+	if n == a.s.o.rowsAtOnce {
 		a.batch.Put(appendKey8(nil, keyGarbage, id), []byte{1})
 		a.garbage = true
 	}
@@ -446,7 +442,7 @@ func (a *applier) copyOmap(seq uint64, change int, from, to uint64) error {
 	for {
 		n := 0
 		it := a.db.NewIter(first, end)
-		for n < rowsAtOnce && a.batch.Size() < applyBatch && it.Next() {
+		for n < a.s.o.rowsAtOnce && a.batch.Size() < applyBatch && it.Next() {
 			a.key = append(appendKey8(a.key[:0], keyOmap, to), it.Key()[9:]...)
 			a.batch.Put(a.key, it.Value())
 			first = append(append(first[:0], it.Key()...), 0)
@@ -486,14 +482,14 @@ func (s *Store) trim(a *applier) error {
 	id := binary.BigEndian.Uint64(key[1:])
 	rows := s.db.NewIter(appendOmapHeader(nil, id), appendOmapEnd(nil, id))
 	n := 0
-	for n < rowsAtOnce && rows.Next() {
+	for n < a.s.o.rowsAtOnce && rows.Next() {
 		a.batch.Delete(rows.Key())
 		n++
 	}
 	if err := rows.Close(); err != nil {
 		return err
 	}
-	if n < rowsAtOnce {
+	if n < a.s.o.rowsAtOnce {
 		a.batch.Delete(key)
 		s.m.OmapsDropped.Add(1)
 	}

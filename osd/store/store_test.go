@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"math/rand/v2"
 	"sync"
 	"testing"
 
@@ -81,3 +82,5 @@ func TestRandom(t *testing.T) {
 		}
 	}
 }
+
+func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 1)) }

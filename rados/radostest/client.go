@@ -136,13 +136,7 @@ func (c *Client) Start(ctx context.Context, op *rados.Op) *rados.Call {
 func (c *Client) drain(k objectKey) {
 	for {
 		c.mu.Lock()
-		q := c.queues[k]
-		if len(q) == 0 {
-			delete(c.queues, k)
-			c.mu.Unlock()
-			return
-		}
-		call, latency := q[0], c.latency
+		call, latency := c.queues[k][0], c.latency
 		c.mu.Unlock()
 		if latency != nil {
 			if d := latency(call.Op()); d > 0 {
@@ -158,7 +152,13 @@ func (c *Client) drain(k objectKey) {
 			d.Release()
 		}
 		c.mu.Lock()
-		c.queues[k] = c.queues[k][1:]
+		rest := c.queues[k][1:]
+		c.queues[k] = rest
+		if len(rest) == 0 { // in the same step: a Start in between would begin a second drain
+			delete(c.queues, k)
+			c.mu.Unlock()
+			return
+		}
 		c.mu.Unlock()
 	}
 }

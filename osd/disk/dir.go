@@ -2,13 +2,12 @@ package disk
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
 	"unsafe"
-
-	"io"
 
 	"github.com/spirula/spirula/rados/wire"
 )

@@ -36,5 +36,6 @@
 // DB.turn is held by the one goroutine that writes, through goleveldb's calls
 // and the I/O they make: it is the order of writers. Below it come goleveldb's
 // own locks, then tracker.mu, ballast.mu, files.mu, which are never held over
-// I/O or over each other.
+// I/O or over each other. Readers take no lock; they are counted, and Close
+// waits for them.
 package kv

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"path"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -422,8 +423,62 @@ func TestRefusals(t *testing.T) {
 	if _, err := db.Get([]byte("a"), nil); wire.ErrnoOf(err) != wire.ESHUTDOWN {
 		t.Fatalf("Get after Close: %v", err)
 	}
+	it := db.NewIter(nil, nil)
+	if it.Next() || wire.ErrnoOf(it.Err()) != wire.ESHUTDOWN || wire.ErrnoOf(it.Close()) != wire.ESHUTDOWN {
+		t.Fatalf("iterator after Close: %v", it.Err())
+	}
 	if err := db.ForceFlush(); wire.ErrnoOf(err) != wire.ESHUTDOWN {
 		t.Fatalf("ForceFlush after Close: %v", err)
+	}
+}
+
+// TestCloseUnderReaders: reads beside Close answer truly or not at all, and
+// nothing is reported as fatal.
+func TestCloseUnderReaders(t *testing.T) {
+	for range 3 {
+		dir := t.TempDir()
+		d, err := disk.OpenDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := testOptions(t, false)
+		o.BlockCache, o.OpenFiles = 1, 2
+		db := mustOpen(t, d, o)
+		fill(t, db, 1, 100)
+		var wg sync.WaitGroup
+		var reads atomic.Int64
+		for w := range 4 {
+			wg.Go(func() {
+				for i := w; ; i++ {
+					v, err := db.Get(fmt.Appendf(nil, "k%05d", 1+i%100), nil)
+					if wire.ErrnoOf(err) == wire.ESHUTDOWN {
+						return
+					}
+					if err != nil || len(v) != 1000 {
+						t.Errorf("Get: %d bytes, %v", len(v), err)
+						return
+					}
+					reads.Add(1)
+				}
+			})
+		}
+		it := db.NewIter(nil, nil)
+		for reads.Load() < 100 && !t.Failed() {
+			time.Sleep(time.Millisecond)
+		}
+		wg.Go(func() {
+			n := 0
+			for it.Next() {
+				n++
+			}
+			if err := it.Close(); err != nil || n != 100 {
+				t.Errorf("%d keys, %v", n, err)
+			}
+		})
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		wg.Wait()
 	}
 }
 

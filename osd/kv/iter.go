@@ -13,13 +13,16 @@ import (
 // A new Iter stands before the first key. The movements say whether there is a
 // key where they came to.
 type Iter struct {
-	db *DB
+	db *DB // nil when there is nothing to leave: refused, or closed
 	it iterator.Iterator
 }
 
 // NewIter makes an iterator over first <= key < end. nil as first or end is no
 // bound on that side.
 func (db *DB) NewIter(first, end []byte) *Iter {
+	if err := db.enter("kv.iter"); err != nil {
+		return &Iter{it: iterator.NewEmptyIterator(err)}
+	}
 	db.m.Iters.Add(1)
 	return &Iter{db, db.ldb.NewIterator(&util.Range{Start: first, Limit: end}, nil)}
 }
@@ -49,15 +52,23 @@ func (i *Iter) Key() []byte { return i.it.Key() }
 func (i *Iter) Value() []byte { return i.it.Value() }
 
 // Err is why the last movement found no key, nil if it met the end of the
-// range. Kinds: EIO (damage, which is also reported as fatal), ESHUTDOWN.
-func (i *Iter) Err() error { return i.db.readError("kv.iter", nil, i.it.Error()) }
+// range. Kinds: EIO (damage, which is also reported as fatal), ESHUTDOWN if the
+// DB was closed when the iterator was made.
+func (i *Iter) Err() error {
+	if i.db == nil {
+		return i.it.Error()
+	}
+	return i.db.readError("kv.iter", nil, i.it.Error())
+}
 
 // Close ends the iterator and gives Err. It may be called twice.
 func (i *Iter) Close() error {
 	err := i.Err()
 	i.it.Release()
-	if err != nil && i.db.closed.Load() {
-		return nil // released by Close of the DB
+	if i.db == nil {
+		return err
 	}
+	i.db.leave()
+	i.db, i.it = nil, iterator.NewEmptyIterator(err)
 	return err
 }

@@ -100,6 +100,8 @@ type DB struct {
 	turn    sync.Mutex // see the package comment: the order of writers
 	scratch leveldb.Batch
 	closed  atomic.Bool
+	readers atomic.Int64  // reads and iterators under way
+	idle    chan struct{} // told when readers comes to 0 after closed; holds one
 }
 
 // Open opens the store in directory dir of d ("." for the root), or makes one
@@ -133,7 +135,7 @@ func open(d disk.Disk, dir string, o Options, how func(storage.Storage, *opt.Opt
 	if err != nil {
 		return nil, wire.Wrap("kv.open", dir, err)
 	}
-	db := &DB{track: &tracker{after: map[int64]uint64{}}}
+	db := &DB{idle: make(chan struct{}, 1), track: &tracker{after: map[int64]uint64{}}}
 	db.files = &files{
 		d: d, dir: dir, journal: o.Journal, log: o.Log, fatal: o.Fatal,
 		ballast: bal, track: db.track, m: &db.m,
@@ -271,9 +273,34 @@ func (db *DB) readError(op string, key []byte, err error) error {
 	return wire.Wrap(op, string(key), err)
 }
 
+// enter begins a read. It is refused after Close: goleveldb's own Close can
+// block for ever against a read.
+func (db *DB) enter(op string) error {
+	db.readers.Add(1)
+	if db.closed.Load() {
+		db.leave()
+		return wire.Errorf(op, db.files.dir, wire.ESHUTDOWN)
+	}
+	return nil
+}
+
+// leave ends what enter allowed.
+func (db *DB) leave() {
+	if db.readers.Add(-1) == 0 && db.closed.Load() {
+		select {
+		case db.idle <- struct{}{}:
+		default:
+		}
+	}
+}
+
 // Get appends the value of key to dst. When dst is nil the value has memory of
 // its own. Errors: the bare ENOENT if the key is absent, EIO for damage.
 func (db *DB) Get(key, dst []byte) ([]byte, error) {
+	if err := db.enter("kv.get"); err != nil {
+		return dst, err
+	}
+	defer db.leave()
 	db.m.Gets.Add(1)
 	v, err := db.ldb.Get(key, nil)
 	if err != nil {
@@ -287,6 +314,10 @@ func (db *DB) Get(key, dst []byte) ([]byte, error) {
 
 // Has says whether key is there. Errors: EIO for damage.
 func (db *DB) Has(key []byte) (bool, error) {
+	if err := db.enter("kv.get"); err != nil {
+		return false, err
+	}
+	defer db.leave()
 	db.m.Gets.Add(1)
 	ok, err := db.ldb.Has(key, nil)
 	return ok, db.readError("kv.get", key, err)
@@ -345,6 +376,10 @@ func (db *DB) flush() error {
 // Compact merges all tables of a range, nil being no bound. It takes as long
 // as rewriting them.
 func (db *DB) Compact(first, end []byte) error {
+	if err := db.enter("kv.compact"); err != nil {
+		return err
+	}
+	defer db.leave()
 	if err := db.writable(); err != nil {
 		return err
 	}
@@ -371,6 +406,10 @@ type Stats struct {
 
 // Stats looks at the state now. ESHUTDOWN after Close.
 func (db *DB) Stats() (Stats, error) {
+	if err := db.enter("kv.stats"); err != nil {
+		return Stats{}, err
+	}
+	defer db.leave()
 	var l leveldb.DBStats
 	if err := db.ldb.Stats(&l); err != nil {
 		return Stats{}, db.readError("kv.stats", nil, err)
@@ -392,8 +431,8 @@ func (db *DB) Stats() (Stats, error) {
 	return s, nil
 }
 
-// Close flushes what was applied, ends goleveldb and waits for it. Iterators
-// must be closed before. The error is that of the flush; the second call does
+// Close flushes what was applied, waits for reads under way and for iterators
+// to be closed, and ends goleveldb. The error is that of the flush; the second call does
 // nothing. One goroutine of goleveldb's, which owns nothing, may end up to a
 // second later.
 func (db *DB) Close() error {
@@ -416,6 +455,9 @@ func (db *DB) Close() error {
 		}
 	}
 	db.closed.Store(true)
+	for db.readers.Load() != 0 {
+		<-db.idle
+	}
 	if cerr := db.ldb.Close(); err == nil && cerr != nil {
 		err = wire.Wrap("kv.close", db.files.dir, cerr)
 	}

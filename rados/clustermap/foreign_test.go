@@ -29,6 +29,11 @@ func TestForeign(t *testing.T) {
 		if err != nil {
 			t.Fatalf("seed %d: %v\n%s", seed, err, out)
 		}
+		dump, err := exec.Command(tool, file, "--dump", "json").Output()
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		compareJSON(t, fmt.Sprintf("seed %d", seed), m, dump)
 		compared := 0
 		for line := range strings.Lines(string(out)) {
 			var pg wire.PGID
@@ -61,7 +66,7 @@ func randomHistory(t *testing.T, seed uint64) *OSDMap {
 		inc := m.NewIncremental(m.Modified + 1e9)
 		osd := rng.Int32N(osds)
 		pg := wire.PGID{Pool: 1, Seed: rng.Uint32N(32)}
-		switch rng.IntN(8) {
+		switch rng.IntN(10) {
 		case 0:
 			inc.NewState[osd] = StateUp
 		case 1:
@@ -78,6 +83,16 @@ func randomHistory(t *testing.T, seed uint64) *OSDMap {
 			inc.AddPool(m, fmt.Sprintf("pool%d", m.PoolMax+1), NewPool(uint8(1+rng.IntN(4)), 1+rng.Uint32N(20), 0, now))
 		case 7:
 			inc.NewPrimTemp[pg] = osd
+		}
+		switch rng.IntN(4) {
+		case 0:
+			// One entry: the tool prints several in the order of a hash.
+			inc.NewBlocklist[addrs(77)[0]] = m.Modified
+		case 1:
+			inc.NewRemovedSnaps[1] = SnapSet{{wire.SnapID(1 + rng.IntN(9)), 1}}
+		case 2:
+			inc.NewPurgedSnaps[1] = m.RemovedSnapsQueue[1]
+			inc.NewFlags = int32(m.Flags | FlagNoOut | FlagPauseWrite)
 		}
 		m = next(t, m, inc)
 	}

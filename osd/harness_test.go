@@ -291,11 +291,11 @@ func (l *client) start(m *wire.MOSDOp) <-chan *wire.MOSDOpReply {
 // do sends a request until it is answered.
 func (l *client) do(m *wire.MOSDOp) *wire.MOSDOpReply {
 	l.c.t.Helper()
-	for range 100 {
+	for range 400 {
 		select {
 		case r := <-l.start(m):
 			return r
-		case <-time.After(200 * time.Millisecond):
+		case <-time.After(50 * time.Millisecond):
 		}
 		n := *m
 		n.Attempt++

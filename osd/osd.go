@@ -56,7 +56,7 @@ type Options struct {
 const (
 	maxOps     = 256
 	maxHeld    = 4096
-	maxObjects = 512
+	maxObjects = 256
 	maxMapWait = 4096
 	bootRetry  = 5 * time.Second
 )

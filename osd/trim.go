@@ -69,7 +69,7 @@ func (g *group) trimSnaps(ctx context.Context, gone clustermap.SnapSet) {
 		for i := range min(r.Len, maxReport) {
 			s := r.Start + wire.SnapID(i)
 			if !g.trimmed[s] {
-				if ctx.Err() != nil || !g.trimSnap(s) {
+				if ctx.Err() != nil || !g.trimSnap(ctx, s) {
 					return
 				}
 				if len(g.trimmed) > 4*maxReport {
@@ -92,7 +92,7 @@ func (g *group) trimSnaps(ctx context.Context, gone clustermap.SnapSet) {
 
 // trimSnap takes one snapshot out of every object of the PG. False: not all
 // of it could be done.
-func (g *group) trimSnap(s wire.SnapID) bool {
+func (g *group) trimSnap(ctx context.Context, s wire.SnapID) bool {
 	prefix := pg.SnapRowPrefix(s)
 	end := pg.SnapRowPrefix(s + 1)
 	var last []string
@@ -113,7 +113,7 @@ func (g *group) trimSnap(s wire.SnapID) bool {
 			g.osd.log.Error("snap index rows stay after trimming", "pg", g.id, "snap", s, "rows", len(rows))
 			return false
 		}
-		if last = keys; !g.trimRows(s, rows) {
+		if last = keys; !g.trimRows(ctx, s, rows) {
 			return false
 		}
 		if !more && len(rows) < trimBatch {
@@ -122,7 +122,7 @@ func (g *group) trimSnap(s wire.SnapID) bool {
 	}
 }
 
-func (g *group) trimRows(s wire.SnapID, rows []wire.KV) bool {
+func (g *group) trimRows(ctx context.Context, s wire.SnapID, rows []wire.KV) bool {
 	done := make(chan wire.Errno, len(rows))
 	started := 0
 	ok := true
@@ -151,10 +151,15 @@ func (g *group) trimRows(s wire.SnapID, rows []wire.KV) bool {
 		}
 	}
 	for range started {
-		if e := <-done; e != 0 {
-			ok = false
-		} else {
-			g.osd.Metrics.Trimmed.Add(1)
+		select {
+		case <-ctx.Done():
+			return false
+		case e := <-done:
+			if e != 0 {
+				ok = false
+			} else {
+				g.osd.Metrics.Trimmed.Add(1)
+			}
 		}
 	}
 	return ok

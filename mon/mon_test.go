@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -265,13 +266,19 @@ func TestMonRestart(t *testing.T) {
 	r.must("osd pool create", "pool=q", "pg_num=4")
 	before := r.mon.OSDMap()
 	r.mon.Close()
-	r.restart(func(o *Options) { o.OSDGrace = 300 * time.Millisecond })
+	var ahead atomic.Int64 // of the clock
+	r.restart(func(o *Options) {
+		o.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	})
 	if got := r.mon.OSDMap(); got.Epoch != before.Epoch || string(got.Encode()) != string(before.Encode()) {
 		t.Errorf("epoch %d after the restart, %d before", got.Epoch, before.Epoch)
 	}
 	// osd.0 comes back with the same address, osd.1 does not.
 	a2 := r.osd(0, 1)
 	a2.conn.Send(&wire.MOSDStats{OSD: 0, Total: 100, Used: 1, Avail: 99})
+	r.must("health")
+	time.Sleep(3 * raftTick)
+	ahead.Store(int64(time.Minute))
 	m := r.until("osd.1 down", func(m *clustermap.OSDMap) bool { return !m.IsUp(1) })
 	if !m.IsUp(0) {
 		t.Error("osd.0 was marked down although it is there")

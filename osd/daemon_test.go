@@ -399,6 +399,60 @@ func TestSnapTrim(t *testing.T) {
 	}
 }
 
+// TestLateClone: a write that was checked before its snapshot was removed, and
+// runs after the trimmer passed, leaves no clone.
+func TestLateClone(t *testing.T) {
+	c, g := gatedCluster(t)
+	want(t, c.cl.op("o", write(0, "old")), 0)
+	g.set(true)
+	first := c.cl.start(c.cl.message("o", write(0, "mid")))
+	between := c.cl.start(c.cl.message("o", read())) // waits, and the next write behind it
+	m := c.cl.message("o", write(0, "new"))
+	m.SnapC = wire.SnapContext{Seq: 5, Snaps: []wire.SnapID{5}}
+	late := c.cl.start(m)
+	// Maps are rows of the same store: they must commit.
+	pass := make(chan bool)
+	go func() {
+		for {
+			select {
+			case <-pass:
+				return
+			case <-time.After(time.Millisecond):
+				g.mu.Lock()
+				if n := len(g.held); n > 1 { // all but the write
+					f := g.held[n-1]
+					g.held = g.held[:n-1]
+					g.mu.Unlock()
+					f()
+				} else {
+					g.mu.Unlock()
+				}
+			}
+		}
+	}()
+	c.mon.change(func(_ *clustermap.OSDMap, inc *clustermap.Incremental) {
+		inc.NewRemovedSnaps[c.pool] = clustermap.SnapSet{{Start: 5, Len: 1}}
+	})
+	c.waitFor("purged", func() bool {
+		c.mon.mu.Lock()
+		defer c.mon.mu.Unlock()
+		return len(c.mon.purged) == 8
+	})
+	close(pass)
+	if len(first)+len(between)+len(late) != 0 {
+		t.Fatal("answered before the commit")
+	}
+	g.set(false)
+	want(t, <-first, 0)
+	wantData(t, <-between, "mid")
+	want(t, <-late, 0)
+	wantData(t, c.cl.op("o", read()), "new")
+	ids, _, err := c.mods[0].List(wire.NoShard, wire.MinHObject, wire.MaxHObject, 10)
+	if err != nil || len(ids) != 1 {
+		t.Fatalf("objects %v, %v", ids, err)
+	}
+}
+
 // TestPoolRemoved: the objects and rows of a deleted pool go, those of others
 // stay.
 func TestPoolRemoved(t *testing.T) {

@@ -24,6 +24,7 @@ type group struct {
 	held       []*op // waiting for admission, in order of arrival
 	submits    []*op // executed writes, for the submitter
 	submitting bool
+	turns      uint64               // writes that the submitter is done with
 	trimmed    map[wire.SnapID]bool // removed snapshots known to have no clone here
 }
 
@@ -80,34 +81,34 @@ func (g *group) stat() (wire.PGStat, bool) {
 // BALANCE_READS and LOCALIZE_READS).
 const anyReplica wire.OSDFlag = 0x100 | 0x2000
 
-// admit asks the core what is to happen to op, and does it. It is called with
-// the mutex held; run says that op has its object's lock and is to be
-// executed after unlocking.
-func (g *group) admit(op *op) (run bool) {
-	ask := pg.Ask{Epoch: op.m.Epoch}
-	if op.write {
-		ask.Write = &op.Write
+// admit asks the core what is to happen to o. It is called with the mutex
+// held; true: o.next is to be called after unlocking.
+func (g *group) admit(o *op) bool {
+	ask := pg.Ask{Epoch: o.m.Epoch}
+	if o.write {
+		ask.Write = &o.Write
 	}
 	verdict, dup := g.core.Admit(ask)
 	switch verdict {
 	case pg.Drop:
-		if !op.write && op.m.Flags&anyReplica != 0 && op.m.Epoch >= g.core.Since() {
-			g.osd.runner.run(func() { op.refuse(wire.EAGAIN) }) // the client asks the primary
-			return false
+		if !o.write && o.m.Flags&anyReplica != 0 && o.m.Epoch >= g.core.Since() {
+			o.next = (*op).again // the client asks the primary
+			return true
 		}
 		g.osd.Metrics.Dropped.Add(1)
-		op.done()
+		o.done()
 	case pg.Hold:
-		g.hold(op)
+		g.hold(o)
 	case pg.Join:
-		op.joined = true
+		o.joined = true
 	case pg.Answer:
 		g.osd.Metrics.Dups.Add(1)
-		g.osd.runner.run(func() { op.answerDup(dup) })
+		o.dup, o.next = dup, (*op).answerDup
+		return true
 	case pg.Run:
 		g.ops++
-		op.since = g.core.Since()
-		return op.pgOp() || g.enter(op)
+		o.since, o.next = g.core.Since(), (*op).execute
+		return o.pgOp() || g.enter(o)
 	}
 	return false
 }
@@ -132,7 +133,7 @@ func (g *group) pump() {
 		g.held[0] = nil
 		g.held = g.held[1:]
 		if g.admit(op) {
-			g.osd.runner.run(op.execute)
+			g.osd.runner.run(func() { op.next(op) })
 		}
 	}
 	if len(g.held) == 0 {

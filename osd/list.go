@@ -104,18 +104,8 @@ func (g *group) list1(pool *clustermap.Pool, op *wire.Op, namespace string, res 
 			res.Cursor = &end
 			return 1
 		}
-		at = after(at)
+		at.Snap++ // no object has SnapDir, so this is above at and below what follows
 	}
 	res.Cursor = &at
 	return 0
-}
-
-// after is the least object above h, of those with a name.
-func after(h wire.HObject) wire.HObject {
-	if h.Snap == wire.NoSnap {
-		h.Key, h.Name, h.Snap = h.SortKey()+"\x00", "", 0
-		return h
-	}
-	h.Snap++
-	return h
 }

@@ -16,42 +16,6 @@ import (
 	"github.com/spirula/spirula/rados/wire"
 )
 
-// Mon is the daemon's session with the mons.
-type Mon interface {
-	// Send sends a report to the mon that leads: MOSDBoot, MOSDAlive,
-	// MOSDStats, MOSDPurged, MOSDMarkDown. Reports may be lost; the daemon
-	// repeats those that matter.
-	Send(m wire.Message) error
-	// SubscribeOSDMap has fn called with every map from epoch from on, one
-	// call at a time, until ctx ends. fn does not block. A message brings
-	// increments without a gap, or a whole map.
-	SubscribeOSDMap(ctx context.Context, from wire.Epoch, fn func(*wire.MOSDMap))
-}
-
-// Options says what a daemon runs on. Store, Network and Mon are required.
-type Options struct {
-	ID      int32
-	UUID    wire.FSID // of the store
-	Store   ObjectStore
-	Network msgr.Network
-	Mon     Mon
-	Addr    wire.Addr // where to listen; a zero port chooses one
-	Host    string    // for the CRUSH map
-	Weight  uint32    // TiB in 16.16, 0: as the CRUSH map has it
-	Log     *slog.Logger
-	// Now gives the time; nil is time.Now. It decides when an entry of the
-	// blocklist has expired.
-	Now func() time.Time
-	// Workers is how many goroutines at most run requests that were parked;
-	// 0 is twice the number of CPUs and two.
-	Workers int
-	// Report is the time between MOSDStats; 0 is 5 s.
-	Report time.Duration
-	// Fatal is called once when the store fails to make something durable.
-	// nil panics.
-	Fatal func(error)
-}
-
 // Bounds of a PG and of the daemon; see the package comment.
 const (
 	maxOps     = 256

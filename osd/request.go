@@ -77,7 +77,7 @@ func (d *OSD) route(o *op) {
 	}
 	g.mu.Unlock()
 	if run {
-		o.execute()
+		o.next(o)
 	}
 }
 

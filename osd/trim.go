@@ -64,6 +64,7 @@ func (g *group) trimSnaps(ctx context.Context, gone clustermap.SnapSet) {
 	if !lead {
 		return
 	}
+	g.barrier(ctx)
 	var purged []wire.SnapID
 	for _, r := range gone {
 		for i := range min(r.Len, maxReport) {
@@ -87,6 +88,18 @@ func (g *group) trimSnaps(ctx context.Context, gone clustermap.SnapSet) {
 	}
 	if err := g.osd.opts.Mon.Send(&wire.MOSDPurged{OSD: g.osd.opts.ID, PG: g.id.PGID, Snaps: purged}); err != nil {
 		g.osd.log.Debug("purged snapshots not sent", "pg", g.id, "err", err)
+	}
+}
+
+// barrier waits until no write is being submitted that was checked against an
+// older map than the one that is current now; see refresh.
+func (g *group) barrier(ctx context.Context) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for turn := g.turns; g.submitting && g.turns == turn && ctx.Err() == nil; {
+		g.mu.Unlock()
+		time.Sleep(time.Millisecond)
+		g.mu.Lock()
 	}
 }
 

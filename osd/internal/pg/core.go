@@ -294,6 +294,10 @@ func (c *Core) peer(osd int32) (int, bool) {
 	return 0, false
 }
 
+// maxJoined bounds the resends that wait for one write's answer; a client
+// looks at the answer to its latest only.
+const maxJoined = 16
+
 // Admit decides about a client's request. The Dup counts for Answer only.
 func (c *Core) Admit(a Ask) (Verdict, Dup) {
 	if !c.Primary() || a.Epoch < c.since {
@@ -307,6 +311,9 @@ func (c *Core) Admit(a Ask) (Verdict, Dup) {
 		return Run, Dup{}
 	}
 	if first, ok := c.pending[w.ReqID]; ok {
+		if len(first.Joined) >= maxJoined {
+			return Drop, Dup{}
+		}
 		first.Joined = append(first.Joined, w)
 		return Join, Dup{}
 	}

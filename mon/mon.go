@@ -204,8 +204,7 @@ func (m *Mon) Start() error {
 	return nil
 }
 
-// Close stops the mon and waits for it; it may be called twice, but only
-// after Start.
+// Close stops the mon and waits for it; it may be called twice.
 func (m *Mon) Close() {
 	m.inboxMu.Lock()
 	if !m.closed {
@@ -213,8 +212,8 @@ func (m *Mon) Close() {
 		close(m.stop)
 	}
 	m.inboxMu.Unlock()
-	<-m.done
-	if m.listener != nil {
+	if m.listener != nil { // it was started
+		<-m.done
 		m.listener.Close()
 	}
 }

@@ -85,6 +85,10 @@ func (s *osdService) deletePool(id int64, done func(wire.Errno, wire.Epoch)) {
 				inc.NewPGTemp[pg] = nil
 			}
 		}
+		if q := s.base().RemovedSnapsQueue[id]; len(q) > 0 {
+			inc.NewPurgedSnaps[id] = q
+		}
+		delete(inc.NewRemovedSnaps, id)
 	}
 }
 

@@ -77,7 +77,7 @@ func (c *Call) Wait(ctx context.Context) (*Reply, error) {
 	select {
 	case <-done:
 	case <-ctx.Done():
-		err := wire.Wrap("rados.wait", c.op.Object, &ctxError{ctx.Err()})
+		err := ContextError("rados.wait", c.op.Object, ctx.Err())
 		if owner != nil {
 			owner.cancelCall(c, err)
 		} else {
@@ -88,19 +88,20 @@ func (c *Call) Wait(ctx context.Context) (*Reply, error) {
 	return c.reply, c.err
 }
 
-// ctxError gives a context's error the kind ETIMEDOUT, or ECANCELED's
-// stand-in ESHUTDOWN when somebody gave up: ECANCELED itself means that a
-// comparison failed.
+// ContextError is the error of an operation whose context ended, with the
+// kind ETIMEDOUT whether its time was over or somebody gave up; errors.Is
+// tells which. It is for those who implement Doer.
+func ContextError(op, subject string, cause error) error {
+	return wire.Wrap(op, subject, &ctxError{cause})
+}
+
+// ctxError gives a context's error a kind. Not ECANCELED: that means that a
+// comparison failed. Not ESHUTDOWN: that means that the client is shut out.
 type ctxError struct{ err error }
 
 func (e *ctxError) Error() string { return e.err.Error() }
 
-func (e *ctxError) Unwrap() []error {
-	if e.err == context.DeadlineExceeded {
-		return []error{e.err, wire.ETIMEDOUT}
-	}
-	return []error{e.err, wire.ESHUTDOWN}
-}
+func (e *ctxError) Unwrap() []error { return []error{e.err, wire.ETIMEDOUT} }
 
 // ResultError is the error that goes with a reply: nil when its Result is
 // not negative. It is for those who implement Doer.

@@ -207,7 +207,7 @@ func (c *Client) WaitForMap(ctx context.Context, epoch wire.Epoch) error {
 		case <-c.quit:
 			return wire.Errorf("rados.waitformap", "", wire.ESHUTDOWN)
 		case <-ctx.Done():
-			return wire.Wrap("rados.waitformap", "", &ctxError{ctx.Err()})
+			return ContextError("rados.waitformap", "", ctx.Err())
 		}
 	}
 }

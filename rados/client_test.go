@@ -277,7 +277,7 @@ func TestCancel(t *testing.T) {
 	for _, call := range calls {
 		ctx, cancel := context.WithCancel(bg)
 		time.AfterFunc(time.Millisecond, cancel)
-		if _, err := call.Wait(ctx); wire.ErrnoOf(err) != wire.ESHUTDOWN || !isCanceled(err) {
+		if _, err := call.Wait(ctx); wire.ErrnoOf(err) != wire.ETIMEDOUT || !isCanceled(err) {
 			t.Errorf("given up: %v", err)
 		}
 		if _, err := call.Wait(bg); !isCanceled(err) {

@@ -113,7 +113,7 @@ func (s *MonSession) Ready(ctx context.Context) error {
 	case <-s.done:
 		return wire.Errorf("rados.mon", "", wire.ESHUTDOWN)
 	case <-ctx.Done():
-		return wire.Wrap("rados.mon: no mon answers", "", &ctxError{ctx.Err()})
+		return ContextError("rados.mon: no mon answers", "", ctx.Err())
 	}
 }
 
@@ -222,7 +222,7 @@ func (s *MonSession) Call(ctx context.Context, make_ func(tid uint64) wire.Messa
 	case <-s.done:
 		return nil, wire.Errorf("rados.mon", "", wire.ESHUTDOWN)
 	case <-ctx.Done():
-		return nil, wire.Wrap("rados.mon", "", &ctxError{ctx.Err()})
+		return nil, ContextError("rados.mon", "", ctx.Err())
 	}
 }
 

@@ -110,7 +110,7 @@ func (c *Client) Do(ctx context.Context, op *rados.Op) (*rados.Reply, error) {
 func (c *Client) Start(ctx context.Context, op *rados.Op) *rados.Call {
 	call := rados.NewCall(op)
 	if err := ctx.Err(); err != nil {
-		call.Complete(nil, wire.Wrap("rados.start", op.Object, err))
+		call.Complete(nil, rados.ContextError("rados.start", op.Object, err))
 		return call
 	}
 	c.mu.Lock()

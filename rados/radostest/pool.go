@@ -166,7 +166,7 @@ func (c *Client) CreateSnap(ctx context.Context) (wire.SnapID, error) {
 // returns. Ids that were never created are fine, and so is a repetition.
 func (c *Client) RemoveSnaps(ctx context.Context, ids []wire.SnapID) error {
 	if err := ctx.Err(); err != nil {
-		return wire.Wrap("radostest.removesnaps", "", err)
+		return rados.ContextError("radostest.removesnaps", "", err)
 	}
 	if c.isFrozen() {
 		return c.frozenError("removesnaps")
@@ -202,7 +202,7 @@ func (c *Client) ListObjects(ctx context.Context, namespace string, fn func(wire
 	slices.SortFunc(list, func(a, b wire.ListEntry) int { return cmp.Compare(a.Name, b.Name) })
 	for _, e := range list {
 		if err := ctx.Err(); err != nil {
-			return wire.Wrap("radostest.list", namespace, err)
+			return rados.ContextError("radostest.list", namespace, err)
 		}
 		if err := fn(e); err != nil {
 			return err

@@ -1,7 +1,6 @@
 package osd
 
 import (
-
 	"github.com/spirula/spirula/osd/internal/objop"
 	"github.com/spirula/spirula/osd/internal/pg"
 	"github.com/spirula/spirula/rados/msgr"

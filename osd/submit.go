@@ -260,4 +260,3 @@ func (o *op) answer() {
 	}
 	o.done()
 }
-

@@ -91,9 +91,9 @@ func (fl *File) Release() {
 }
 
 // forget takes a file nobody needs from the Filer; with both mutexes held. A
-// failure that nobody was told of yet keeps the file known.
+// loss that no Flush has told of goes with it: the Verifier has told.
 func (fl *File) forget() {
-	if fl.refs == 0 && len(fl.objects) == 0 && (fl.err == nil || fl.gone) && fl.f.files[fl.ino] == fl {
+	if fl.refs == 0 && len(fl.objects) == 0 && fl.f.files[fl.ino] == fl {
 		delete(fl.f.files, fl.ino)
 	}
 }

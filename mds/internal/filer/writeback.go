@@ -235,11 +235,6 @@ func (fl *File) Flush(ctx context.Context, off, n uint64) error {
 	}
 	err := fl.err
 	fl.err = nil
-	if err != nil {
-		fl.f.mu.Lock()
-		fl.forget()
-		fl.f.mu.Unlock()
-	}
 	return err
 }
 

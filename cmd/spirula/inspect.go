@@ -77,6 +77,7 @@ var dumpParts = []struct {
 	dump       func(ctx context.Context, path string, w io.Writer) error
 }{
 	{"mon", "the mon's state: raft log, maps, pools", dumpMon},
+	{"store", "the object store: superblock, objects, extents, log", dumpStore},
 	{"osd", "the placement groups: info, logs", dumpOSD},
 	{"mds", "the namespace's journal and records", dumpMDS},
 }
@@ -113,6 +114,16 @@ func dumpMon(_ context.Context, path string, w io.Writer) error {
 	return db.Dump(w, nil, nil, func(key, value []byte) string {
 		return fmt.Sprintf("%s %d bytes", strconv.QuoteToASCII(string(key)), len(value))
 	})
+}
+
+func dumpStore(_ context.Context, path string, w io.Writer) error {
+	dir, s, err := openStore(path)
+	if err != nil {
+		return err
+	}
+	defer dir.close()
+	defer s.Close()
+	return s.Dump(w)
 }
 
 func dumpOSD(_ context.Context, path string, w io.Writer) error {

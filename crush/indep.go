@@ -9,13 +9,15 @@ type indep struct {
 	kind             int
 	tries, leafTries int
 	leaf             bool
+	fixed            int // positions at the front that are settled already
 }
 
 // run fills out[pos:pos+left], and sub likewise when leaf is set. parentR
 // shifts all attempts; 0 except in the inner choice.
 func (c *indep) run(b *Bucket, out, sub []int32, pos, left, parentR int) {
 	end := pos + left
-	for i := pos; i < end; i++ {
+	left -= c.fixed
+	for i := pos + c.fixed; i < end; i++ {
 		out[i] = undef
 		if c.leaf {
 			sub[i] = undef

@@ -18,6 +18,11 @@ type Work struct {
 	perm                    []uint32
 	hashes                  [blockSize]uint32
 
+	// forced are the devices that the current take must give; see
+	// DoRuleForced.
+	forced []int32
+	err    error
+
 	stubborn bool // use up all tries: for comparison in tests
 }
 
@@ -44,6 +49,10 @@ type tries struct {
 // A mapping that would take more than MaxWork looks at items gives an empty
 // result.
 func (m *Map) DoRule(rule int, x uint32, numRep int, weights []uint32, args ChooseArgs, w *Work) []int32 {
+	return m.doRule(rule, x, numRep, weights, args, nil, w)
+}
+
+func (m *Map) doRule(rule int, x uint32, numRep int, weights []uint32, args ChooseArgs, force [][]int32, w *Work) []int32 {
 	r := m.Rule(rule)
 	if r == nil || numRep <= 0 {
 		return nil
@@ -62,6 +71,9 @@ func (m *Map) DoRule(rule int, x uint32, numRep int, weights []uint32, args Choo
 		case StepTake:
 			if m.canTake(s.Arg1) {
 				w.work = append(w.work[:0], s.Arg1)
+			}
+			if len(force) > 0 {
+				w.forced, force = force[0], force[1:]
 			}
 		case StepChooseFirstN, StepChooseIndep, StepChooseLeafFirstN, StepChooseLeafIndep:
 			w.choose(s, x, numRep, t)
@@ -83,6 +95,7 @@ func (w *Work) start(m *Map, weights []uint32, args ChooseArgs, numRep int) {
 	w.m, w.weights, w.args = m, weights, args
 	w.ln = lnTables()
 	w.budget = MaxWork
+	w.forced, w.err = nil, nil
 	if cap(w.result) < numRep {
 		w.work = make([]int32, 0, numRep)
 		w.result = make([]int32, 0, numRep)
@@ -155,10 +168,19 @@ func (w *Work) choose(s Step, x uint32, numRep int, t tries) {
 		out, sub := w.out[size:numRep], w.leaf[size:numRep]
 		if firstn {
 			c := firstN{w: w, x: x, n: n, kind: int(s.Arg2), leafTries: leafTries, tries: t, leaf: leaf}
-			size += c.run(b, out, sub, 0, len(out), 0)
+			room := len(out)
+			fixed := 0
+			if len(w.forced) > 0 {
+				fixed = w.fix(b, out, sub, min(n, room), int(s.Arg2), leaf, x)
+				room = min(n, room) - fixed
+			}
+			size += c.run(b, out, sub, fixed, room, 0)
 		} else {
 			c := indep{w: w, x: x, n: n, kind: int(s.Arg2), tries: t.total, leafTries: leafTries, leaf: leaf}
 			left := min(n, len(out))
+			if len(w.forced) > 0 {
+				c.fixed = w.fix(b, out, sub, left, c.kind, leaf, x)
+			}
 			c.run(b, out, sub, 0, left, 0)
 			size += left
 		}

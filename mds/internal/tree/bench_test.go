@@ -19,25 +19,22 @@ func benchToken(n int) string { return fmt.Sprintf("file-%08d.dat", n*7) }
 // fill puts n entries into directory 10 and writes them back now and then.
 func (w *world) fill(n int) {
 	w.mkdir(10)
-	w.mu.Lock()
-	w.journal = nil // so many are not replayed
-	w.mu.Unlock()
-	pos := Pos(1)
 	for i := range n {
-		pos++
+		w.do(func(w *world, pos Pos) {
+			dir := *w.dirs[10].Dir
+			dir.Entries++
+			dir.NextSeq++
+			w.setDir(w.dirs[10], &dir)
+			w.tree.Put(pos, 10, benchToken(i), benchDentry(i))
+		})
 		w.mu.Lock()
-		dir := *w.dirs[10].Dir
-		dir.Entries++
-		dir.NextSeq++
-		w.setDir(w.dirs[10], &dir)
-		w.tree.Put(pos, 10, benchToken(i), benchDentry(i))
 		pressure := w.tree.Pressure()
 		w.mu.Unlock()
 		if pressure {
-			w.must(w.flush(pos))
+			w.must(w.flush(w.end()))
 		}
 	}
-	w.must(w.flush(pos + 1000))
+	w.must(w.flush(w.end()))
 }
 
 func BenchmarkGetHit(b *testing.B) {

@@ -7,9 +7,11 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/spirula/spirula/mds/internal/inode"
+	"github.com/spirula/spirula/rados"
 	"github.com/spirula/spirula/rados/radostest"
 	"github.com/spirula/spirula/rados/wire"
 )
@@ -187,4 +189,99 @@ func TestManyFragments(t *testing.T) {
 	w.must(w.flush(w.end()))
 	w.check()
 	w.auditHeaders()
+}
+
+// TestReplayOfNewDirectory: what replay makes and removes again may be in
+// RADOS all the same.
+func TestReplayOfNewDirectory(t *testing.T) {
+	w := newWorld(t, small)
+	a := &actor{rand.New(rand.NewPCG(1, 91)), w, 100}
+	w.mkdir(10)
+	w.put(10, "x", a.dentry(3))
+	w.put(10, "y", a.dentry(4))
+	w.must(w.tree.Flush(context.Background(), w.end()))
+	w.put(10, "x", nil)
+	w.trimmed = 0
+	w.crash(2, 0)
+	w.check()
+	w.must(w.flush(w.end()))
+	w.trim()
+	w.crash(3, 0)
+	w.check()
+}
+
+// TestLoadOvertaken: what a Load read before an entry was removed, and its
+// removal written back and forgotten, doesn't bring the entry back.
+func TestLoadOvertaken(t *testing.T) {
+	for _, how := range []string{"get", "next"} {
+		w := newWorld(t, Options{})
+		a := &actor{rand.New(rand.NewPCG(1, 92)), w, 100}
+		w.mkdir(10)
+		w.put(10, "x", a.dentry(3))
+		w.put(10, "y", a.dentry(4))
+		w.must(w.flush(w.end()))
+		w.trim()
+		w.crash(2, 0)
+
+		reading, goOn := make(chan struct{}), make(chan struct{})
+		var once sync.Once
+		w.client.(*radostest.Client).SetObserve(func(_ int, op *rados.Op, _ *rados.Reply) {
+			if op.Ops[0].Code == wire.OpOmapGetValsByKeys {
+				once.Do(func() {
+					close(reading)
+					<-goOn
+				})
+			}
+		})
+		question := func() error {
+			if how == "get" {
+				_, _, err := w.tree.Get(w.dirs[10], "x")
+				return err
+			}
+			_, _, err := w.tree.Next(w.dirs[10], "x", true)
+			return err
+		}
+		done := make(chan error)
+		go func() { done <- w.ask(question) }()
+		<-reading
+		w.put(10, "x", nil)
+		w.must(w.flush(w.end()))
+		close(goOn)
+		w.must(<-done)
+		w.check()
+	}
+}
+
+// TestLogGoesAhead: a dentry's end is written back because of an older change
+// of it; the birth log, changed only by the end, has to go with it, or replay
+// never learns which number went away.
+func TestLogGoesAhead(t *testing.T) {
+	w := newWorld(t, Options{BirthLogEntries: 4})
+	a := &actor{rand.New(rand.NewPCG(1, 93)), w, 100}
+	w.mkdir(10)
+	for i := range 6 {
+		w.put(10, benchToken(i), a.dentry(uint64(3+i)))
+	}
+	w.must(w.flush(w.end()))
+	w.put(10, "more", a.dentry(9)) // a flush that finds it large
+	w.must(w.flush(w.end()))
+	w.trim()
+	if !w.dirs[10].Dir.BirthLog {
+		t.Fatal("no birth log")
+	}
+	old := w.model[10][benchToken(2)]
+	c, in := *old, *old.Inode
+	in.Mode, in.Content.Inline = 0o600, nil
+	c.Inode = &in
+	w.put(10, benchToken(2), &c)
+	upTo := w.end()
+	w.put(10, benchToken(2), nil)
+	w.must(w.flush(upTo))
+	w.trim()
+	w.crash(2, 0)
+	w.check()
+	w.must(w.flush(w.end()))
+	w.trim()
+	w.crash(3, 0)
+	w.check()
 }

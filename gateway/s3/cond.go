@@ -73,22 +73,32 @@ func bareETag(s string) string {
 // writing reads the conditions of a PUT, copy or completion. They are looked
 // at by the namespace, in the same step as the change.
 func (rq *request) writing() (c mds.Conditions, err error) {
-	for name, to := range map[string]*string{"If-Match": &c.IfMatch, "If-None-Match": &c.IfNoneMatch} {
-		v := rq.header(name)
-		if v == "" {
-			continue
-		}
-		if strings.IndexByte(v, ',') >= 0 {
-			return c, fault("NotImplemented").with("Header", name)
-		}
-		if *to = bareETag(v); *to == "" {
-			return c, invalid(name, v, "")
-		}
+	if c.IfMatch, err = rq.oneETag("If-Match"); err != nil {
+		return c, err
+	}
+	if c.IfNoneMatch, err = rq.oneETag("If-None-Match"); err != nil {
+		return c, err
 	}
 	if rq.r.Header["If-Modified-Since"] != nil || rq.r.Header["If-Unmodified-Since"] != nil {
 		return c, fault("NotImplemented").with("Header", "If-Modified-Since")
 	}
 	return c, nil
+}
+
+// oneETag reads a header that must hold one entity tag, or *.
+func (rq *request) oneETag(name string) (string, error) {
+	v := rq.header(name)
+	if v == "" {
+		return "", nil
+	}
+	if strings.IndexByte(v, ',') >= 0 {
+		return "", fault("NotImplemented").with("Header", name)
+	}
+	etag := bareETag(v)
+	if etag == "" {
+		return "", invalid(name, v, "")
+	}
+	return etag, nil
 }
 
 // refuseEarly looks at write conditions before the body is asked for, so

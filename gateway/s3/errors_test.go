@@ -274,7 +274,7 @@ func TestFailedReadCutsTheConnection(t *testing.T) {
 	r := newRig(t, nil)
 	r.must(200, "PUT", "/box", nil)
 	r.must(200, "PUT", "/box/k", random(4<<20))
-	r.fs.failRead, r.fs.failAt = wire.Errorf("mem.read", "k", wire.EIO), 2<<20
+	r.fs.failFrom(2<<20, wire.Errorf("mem.read", "k", wire.EIO))
 	resp, err := r.srv.Client().Do(r.signed("GET", "/box/k", nil))
 	if err != nil {
 		t.Fatal(err)
@@ -284,7 +284,7 @@ func TestFailedReadCutsTheConnection(t *testing.T) {
 	if err == nil || n >= 4<<20 || resp.ContentLength != 4<<20 {
 		t.Fatalf("%d of %d bytes, then %v", n, resp.ContentLength, err)
 	}
-	r.fs.failAt = 0
+	r.fs.failFrom(0, wire.Errorf("mem.read", "k", wire.EIO))
 	wantError(t, "fails at once", r.do(r.signed("GET", "/box/k", nil)), 500, "InternalError")
 }
 

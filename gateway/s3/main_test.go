@@ -36,6 +36,9 @@ var testUsers = userMap{
 	"AKROOT":  {Name: "root", UID: 0, GID: 0, Admin: true, Keys: []user.Key{{Access: "AKROOT", Secret: "root-secret-12"}}},
 }
 
+// overMDS makes rigs stand on the real namespace.
+var overMDS bool
+
 // rig is a gateway over a memFS behind a real socket.
 type rig struct {
 	t   testing.TB
@@ -46,19 +49,23 @@ type rig struct {
 
 func newRig(t testing.TB, edit func(*Options)) *rig {
 	t.Helper()
-	fs := newMemFS()
+	mem := newMemFS()
+	var fs FS = mem
+	if overMDS {
+		fs = newMDS(t)
+	}
 	o := Options{FS: fs, Users: testUsers, Region: "us-east-1", Domain: "s3.test"}
 	if edit != nil {
 		edit(&o)
 	}
 	g := New(o)
-	r := &rig{t, fs, g, httptest.NewServer(g)}
+	r := &rig{t, mem, g, httptest.NewServer(g)}
 	t.Cleanup(func() {
 		r.srv.Close()
 		g.Close()
 		g.Close()
-		if fs.writers != 0 {
-			t.Errorf("%d writers were neither published nor aborted", fs.writers)
+		if mem.writers != 0 {
+			t.Errorf("%d writers were neither published nor aborted", mem.writers)
 		}
 		if g.uploads.free != g.uploads.size || g.reads.free != g.reads.size {
 			t.Errorf("throttle: %d of %d and %d of %d bytes free after all", g.uploads.free, g.uploads.size, g.reads.free, g.reads.size)

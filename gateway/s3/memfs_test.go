@@ -53,6 +53,13 @@ func newMemFS() *memFS {
 	return &memFS{buckets: map[string]*memBucket{}, next: 100, clock: wire.Time(1_700_000_000e9)}
 }
 
+// failFrom makes reads at or behind an offset fail.
+func (f *memFS) failFrom(off uint64, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.failRead, f.failAt = err, off
+}
+
 func (f *memFS) tick() wire.Time { f.clock += 1e9; return f.clock }
 
 func (f *memFS) byIno(ino mds.Ino) *memBucket {
@@ -198,8 +205,11 @@ type memReader struct {
 func (r *memReader) Object() *mds.Object { return &r.o.Object }
 func (r *memReader) Close()              { r.o = nil }
 func (r *memReader) ReadAt(_ context.Context, off uint64, n int) (wire.Data, error) {
-	if r.f.failRead != nil && off+uint64(n) > r.f.failAt {
-		return wire.Data{}, r.f.failRead
+	r.f.mu.Lock()
+	fails, at := r.f.failRead, r.f.failAt
+	r.f.mu.Unlock()
+	if fails != nil && off+uint64(n) > at {
+		return wire.Data{}, fails
 	}
 	end := min(off+uint64(n), uint64(len(r.o.data)))
 	if off >= end {

@@ -158,6 +158,8 @@ var codecs = []struct {
 		func(b []byte) (any, error) { return DecodeContent(b) }},
 	{"inline", func(g gen) any { return []byte(g.str()) }, func(v any) []byte { return AppendInline(nil, v.([]byte)) },
 		func(b []byte) (any, error) { return DecodeInline(b) }},
+	{"birth", func(g gen) any { return Birth{Ino(g.Uint64()), Type(g.IntN(8)), g.str()} },
+		func(v any) []byte { return AppendBirth(nil, v.(Birth)) }, func(b []byte) (any, error) { return DecodeBirth(b) }},
 }
 
 func TestRoundTrip(t *testing.T) {

@@ -24,12 +24,21 @@
 // Replay is calling the same methods with the events' positions between
 // SetReplaying(true) and SetReplaying(false), without reading anything.
 //
+// The order of locks: the right to write (Flush, AbortSplit and the purges
+// have it one at a time), then Mu. Nothing waits for RADOS or the journal under
+// Mu. A Tree has no goroutines of its own; Load and Flush run theirs and wait
+// for them.
+//
 // # Objects
 //
 //	d.INO.F   fragment: 'd' token -> dentry, 'i' token -> inline bytes
 //	t.INO     fragment table of a directory with more than 32 fragments
 //	c.INO.N   birth log, segment N: seq -> (ino, type, token)
 //	i.B       inode table, rows of numbers B<<12 up to (B+1)<<12
+//
+// A fragment's omap header has the position of a change it was last written
+// for, and counts of entries and bytes that may be too large, never too small.
+// Records are those of package inode, each with version and checksum.
 //
 // Numbers in object names and numeric keys are hex of fixed width (16 digits;
 // fragments 8). Every object carries the xattr "epoch" in decimal, and each

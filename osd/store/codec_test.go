@@ -112,7 +112,7 @@ func TestGolden(t *testing.T) {
 		rec = appendNumbers(rec, op, 300, 4)
 	}
 	rec = append(rec, byte(recCheckpoint))
-	sb := superblock{fsid: wire.FSID{1}, uuid: [16]byte{2}, osd: 3, walSize: 1 << 20, clean: true, gen: 4}
+	sb := superblock{fsid: wire.FSID{1}, uuid: [16]byte{2}, osd: 3, walSize: 1 << 20, formatted: 5 << 16, clean: true, gen: 4}
 	for _, g := range []struct {
 		name string
 		got  []byte

@@ -32,3 +32,12 @@ func (s *Store) Checkpoint() {
 		s.applied.Wait()
 	}
 }
+
+// WithFormatBytes makes Mkfs write only the beginning of the log.
+func (o Options) WithFormatBytes(n int64) Options {
+	o.formatBytes = n
+	return o
+}
+
+// Formatted reports whether the whole log was written once.
+func (s *Store) Formatted() bool { return s.super.formatted == s.wal.size }

@@ -17,9 +17,6 @@ const (
 	nameLock  = "lock"
 )
 
-// walZeroed is how much of the log Mkfs fills with zeros.
-const walZeroed = 16 << 20
-
 // firstGrowth is the size that Mkfs gives the block file.
 const firstGrowth = 1 << 20
 
@@ -48,7 +45,7 @@ func Mkfs(d disk.Disk, o Options) error {
 	if err := clearIndex(d); err != nil {
 		return wire.Wrap("store.mkfs", "index", err)
 	}
-	if err := makeWal(d, o.WalBytes); err != nil {
+	if err := makeWal(d, o.WalBytes, o.formatBytes); err != nil {
 		return wire.Wrap("store.mkfs", "log", err)
 	}
 	block, err := d.Open(nameBlock, disk.Create|disk.Trunc)
@@ -65,7 +62,8 @@ func Mkfs(d disk.Disk, o Options) error {
 	if err := d.SyncDir("."); err != nil {
 		return wire.Wrap("store.mkfs", "", err)
 	}
-	sb := superblock{fsid: o.FSID, uuid: o.UUID, osd: o.OSD, walSize: uint64(o.WalBytes), clean: true}
+	sb := superblock{fsid: o.FSID, uuid: o.UUID, osd: o.OSD, walSize: uint64(o.WalBytes),
+		formatted: uint64(min(o.WalBytes, o.formatBytes)), clean: true}
 	return sb.write(block)
 }
 
@@ -85,7 +83,7 @@ func clearIndex(d disk.Disk) error {
 	return d.SyncDir(nameIndex)
 }
 
-func makeWal(d disk.Disk, size int64) error {
+func makeWal(d disk.Disk, size, format int64) error {
 	f, err := d.Open(nameWal, disk.Create|disk.Trunc|disk.Direct)
 	if err != nil {
 		return err
@@ -94,7 +92,7 @@ func makeWal(d disk.Disk, size int64) error {
 	if err := f.Grow(size); err != nil {
 		return err
 	}
-	if err := zeroFile(f, 0, min(size, walZeroed)); err != nil {
+	if err := zeroFile(f, 0, min(size, format)); err != nil {
 		return err
 	}
 	return f.Sync()
@@ -119,7 +117,7 @@ func Open(d disk.Disk, o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	s := &Store{o: o, d: d, objects: map[ObjectID]*object{}, families: map[uint64]*family{},
-		meta: map[wire.SPGID]*txn{}, overlay: map[uint64]*image{}, alloc: newAllocator()}
+		meta: map[wire.SPGID]*txn{}, overlay: map[uint64]*image{}, alloc: newAllocator(), stop: make(chan struct{})}
 	s.lru.next, s.lru.prev = &s.lru, &s.lru
 	s.pins.next, s.pins.prev = &s.pins, &s.pins
 	s.admit.L, s.applied.L, s.dataGo.L, s.logGo.L = &s.mu, &s.mu, &s.mu, &s.mu
@@ -423,7 +421,8 @@ func (s *Store) start() error {
 	}
 	s.trimWanted = true
 	s.checkWanted = s.logHead != s.durableTail
-	s.wg.Add(6)
+	s.wg.Add(7)
+	go s.formatLoop()
 	go s.dataLoop()
 	go s.logLoop()
 	go s.applyLoop(s.numObjects)
@@ -468,11 +467,15 @@ func (s *Store) Close() error {
 		s.applied.Wait()
 	}
 	s.stopped = true
+	close(s.stop)
 	dead := s.dead
 	s.wakeAll()
 	s.mu.Unlock()
 	s.wg.Wait()
 	if dead == nil {
+		if s.formatted || s.wal.head >= s.wal.size {
+			s.super.formatted = s.wal.size
+		}
 		s.super.clean = true
 		dead = s.super.write(s.block)
 	}

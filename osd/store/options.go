@@ -46,6 +46,9 @@ type Options struct {
 	// the index' tables in memory.
 	Memory int64
 
+	// formatBytes is how much of the log Mkfs writes; 0 is 16 MiB. Tests
+	// make it small.
+	formatBytes int64
 	// rowsAtOnce bounds the rows that one step deletes or copies before it
 	// lets the index take them; 0 is 1000. Tests make it small.
 	rowsAtOnce int
@@ -66,6 +69,9 @@ func (o *Options) settle() {
 	}
 	if o.Memory == 0 {
 		o.Memory = 80 << 20
+	}
+	if o.formatBytes == 0 {
+		o.formatBytes = 16 << 20
 	}
 	if o.rowsAtOnce == 0 {
 		o.rowsAtOnce = 1000

@@ -62,6 +62,9 @@ func (s *Store) logLoop() {
 		}
 		q := s.logQ[:n:n]
 		s.logQ = s.logQ[n:]
+		for s.overFormat(size) && s.dead == nil {
+			s.logGo.Wait()
+		}
 		tail := s.logTail
 		s.mu.Unlock()
 

@@ -32,6 +32,7 @@ type Store struct {
 	// growTurn is held by whoever grows the block file; taken before mu.
 	growTurn sync.Mutex
 	fatal    sync.Once
+	stop     chan struct{} // closed when goroutines end
 
 	mu sync.Mutex // all below; never held over I/O
 
@@ -80,6 +81,8 @@ type Store struct {
 	logHead     uint64 // copies of the log's own, for admission
 	logTail     uint64 // what the next group will say
 	durableTail uint64 // what the last synced group says: blocks before it may be reused
+	formatted   bool   // the log was filled with zeros to its end
+	formatting  run    // bytes of the log that zeros are being written to
 	logReserved uint64 // for records not yet written
 	checkWanted bool
 	checking    bool   // a checkpoint is under way

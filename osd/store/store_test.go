@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/spirula/spirula/osd/disk"
 	"github.com/spirula/spirula/osd/store"
@@ -81,6 +82,45 @@ func TestRandom(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// TestFormat lets the log be filled with zeros while it is written to, and
+// looks that neither disturbs the other.
+func TestFormat(t *testing.T) {
+	d := disk.NewMem()
+	o := small().WithFormatBytes(256 << 10)
+	o.Fatal = func(error) {} // the first one loses its disk
+	o.WalBytes = 24 << 20
+	s := newStore(t, d, o)
+	m := storetest.NewModel(storetest.ModelOptions{Inline: true})
+	r := storetest.NewRandom(5, 1)
+	q := s.NewSequencer()
+	for range 400 {
+		tx := r.Txn()
+		m.Queue(nil, tx, nil)
+		done := make(chan error, 1)
+		if err := s.Queue(q, tx, func(err error) { done <- err }); err != nil {
+			t.Fatal(err)
+		}
+		<-done
+		storetest.Release(tx)
+	}
+	// Leave it without a clean end: the log alone has the newest.
+	time.Sleep(time.Second)
+	d2 := d.Crash(newRand(3))
+	s.Close()
+	s = openStore(t, d2, o)
+	if diff := r.Compare(s, m); diff != "" {
+		t.Fatal(diff)
+	}
+	fsck(t, s, "after the crash")
+	time.Sleep(time.Second)
+	s.Close()
+	s = openStore(t, d2, o)
+	if !s.Formatted() {
+		t.Error("the log is not formatted after two seconds")
+	}
+	s.Close()
 }
 
 func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 1)) }

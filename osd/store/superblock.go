@@ -22,14 +22,16 @@ const (
 //
 //	16 bytes magic, u32 version, u32 oldest version whose readers cope,
 //	16 bytes fsid, 16 bytes uuid of the store, i32 osd, u32 unit size,
-//	u64 size of the log, u8 clean, u64 generation, u32 CRC-32C of all before
+//	u64 size of the log, u64 bytes of it ever written, u8 clean, u64 generation, u32 CRC-32C of all before
 type superblock struct {
 	fsid    wire.FSID
 	uuid    [16]byte
 	osd     int32
 	walSize uint64
-	clean   bool // closed, not crashed; only a hint
-	gen     uint64
+	// formatted is how much of the log was written at least once.
+	formatted uint64
+	clean     bool // closed, not crashed; only a hint
+	gen       uint64
 }
 
 func (s *superblock) encode() []byte {
@@ -42,6 +44,7 @@ func (s *superblock) encode() []byte {
 	b = binary.LittleEndian.AppendUint32(b, uint32(s.osd))
 	b = binary.LittleEndian.AppendUint32(b, unitSize)
 	b = binary.LittleEndian.AppendUint64(b, s.walSize)
+	b = binary.LittleEndian.AppendUint64(b, s.formatted)
 	clean := byte(0)
 	if s.clean {
 		clean = 1
@@ -52,7 +55,7 @@ func (s *superblock) encode() []byte {
 	return b[:unitSize]
 }
 
-const superLen = 16 + 4 + 4 + 16 + 16 + 4 + 4 + 8 + 1 + 8 + 4
+const superLen = 16 + 4 + 4 + 16 + 16 + 4 + 4 + 8 + 8 + 1 + 8 + 4
 
 // decodeSuperblock gives EINVAL for something else than a superblock, EIO for
 // a damaged one and EOPNOTSUPP for one of a later format.
@@ -73,6 +76,7 @@ func decodeSuperblock(b []byte) (s superblock, err error) {
 	s.osd = int32(r.u32())
 	unit := r.u32()
 	s.walSize = r.u64()
+	s.formatted = r.u64()
 	s.clean = r.u8() == 1
 	s.gen = r.u64()
 	if unit != unitSize || s.walSize < minWal || s.walSize > maxWal || s.walSize%unitSize != 0 {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/spirula/spirula/rados"
@@ -412,5 +413,46 @@ func TestClose(t *testing.T) {
 	}
 	if _, err := x.Do(bg, readOp("o")); wire.ErrnoOf(err) != wire.ESHUTDOWN {
 		t.Errorf("after Close: %v", err)
+	}
+}
+
+// TestNothingIsLeft runs a client's life in a bubble, which fails if a
+// goroutine is left at the end, and counts the buffers.
+func TestNothingIsLeft(t *testing.T) {
+	before := wire.DefaultArena.InUse()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, true)
+		x := w.pool(w.client(nil))
+		for i := range 20 {
+			name := fmt.Sprint("o", i)
+			d := wire.CopyData(make([]byte, 10_000))
+			call := x.Start(bg, &rados.Op{Object: name, Ops: []wire.Op{{Code: wire.OpWriteFull, Data: d}}})
+			d.Release()
+			switch i {
+			case 5:
+				w.change(func(inc *clustermap.Incremental) { inc.MarkDown(w.cur, 0) })
+			case 9:
+				w.change(func(inc *clustermap.Incremental) { w.startOSD(0, inc) })
+			case 13:
+				w.mon.Close()
+				w.listenMon()
+			}
+			if _, err := call.Wait(bg); err != nil {
+				t.Fatal(err)
+			}
+			if got := content(t, x, name); len(got) != 10_000 {
+				t.Errorf("%s has %d bytes", name, len(got))
+			}
+		}
+		w.osds[0].SetFate(func(*wire.MOSDOp) radostest.Fate { return radostest.ServeMute })
+		w.osds[1].SetFate(func(*wire.MOSDOp) radostest.Fate { return radostest.ServeMute })
+		short, cancel := context.WithTimeout(bg, time.Hour)
+		defer cancel()
+		if _, err := x.Do(short, readOp("o1")); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("never answered: %v", err)
+		}
+	})
+	if got := wire.DefaultArena.InUse(); got != before {
+		t.Errorf("%d bytes of buffers are still held", got-before)
 	}
 }

@@ -17,6 +17,7 @@ import (
 const (
 	maxMonInbox   = 4096                  // messages not yet handled; beyond it the session starts anew
 	maxMonCalls   = 4096                  // requests under way
+	maxEarly      = 64                    // messages sent before the first session
 	minMonBackoff = 10 * time.Millisecond // between attempts to connect
 	maxMonBackoff = 3 * time.Second
 )
@@ -65,6 +66,7 @@ type MonSession struct {
 	lost    bool // conn was reset
 	follow  map[int]func(*wire.MOSDMap)
 	nfollow int
+	early   []wire.Message // sent before the first session
 }
 
 // monCall is a request under way.
@@ -177,12 +179,22 @@ func (s *MonSession) followers() []func(*wire.MOSDMap) {
 }
 
 // Send sends a message that has no answer. ENOTCONN means that it is lost;
-// what was sent without an error may be lost as well.
+// what was sent without an error may be lost as well. Before the first session
+// stands, messages wait for it, up to maxEarly of them.
 func (s *MonSession) Send(m wire.Message) error {
 	s.mu.Lock()
 	conn := s.conn
 	if !s.up {
 		conn = nil
+	}
+	select {
+	case <-s.ready:
+	default:
+		if len(s.early) < maxEarly {
+			s.early = append(s.early, m)
+			s.mu.Unlock()
+			return nil
+		}
 	}
 	s.mu.Unlock()
 	if conn == nil {
@@ -376,6 +388,8 @@ func (s *MonSession) connect(addr wire.Addr) bool {
 	for _, c := range s.calls {
 		msgs = append(msgs, c.m)
 	}
+	msgs = append(msgs, s.early...)
+	s.early = nil
 	select {
 	case <-s.ready:
 	default:

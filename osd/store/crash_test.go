@@ -104,6 +104,9 @@ func powerCuts(t *testing.T, seed uint64) {
 	if seed%2 == 1 {
 		o.WalBytes = 1 << 20
 	}
+	if seed%3 == 1 {
+		o.Memory = 64 << 10
+	}
 	o = o.WithRowsAtOnce(3)
 	o.Fatal = func(error) {}
 	d := disk.NewMem()

@@ -367,3 +367,26 @@ func TestInject(t *testing.T) {
 		t.Errorf("data %q", got)
 	}
 }
+
+// liar is a pool that answers one vector wrongly.
+type liar struct {
+	*Pool
+	n int
+}
+
+func (l *liar) Do(ctx context.Context, op *rados.Op) (*rados.Reply, error) {
+	r, err := l.Pool.Do(ctx, op)
+	if l.n--; l.n == 0 {
+		r.Result++
+	}
+	return r, err
+}
+
+func TestCompare(t *testing.T) {
+	if err := Compare(ctx, NewPool(), 1, 3000); err != nil {
+		t.Error(err)
+	}
+	if err := Compare(ctx, &liar{NewPool(), 1000}, 1, 3000); err == nil {
+		t.Error("a wrong answer is not found")
+	}
+}

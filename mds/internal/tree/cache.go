@@ -88,6 +88,9 @@ func (t *Tree) removeSpace(sp *space) {
 		}
 		if e.flight {
 			t.dirtyBytes -= int64(e.size) // its write ends without it
+			if oldest == 0 || t.flightOldest < oldest {
+				oldest = t.flightOldest
+			}
 		}
 		e.dead = true
 		delete(t.replaced, e)

@@ -170,6 +170,7 @@ func (o *op) send(r *wire.MOSDOpReply) {
 	}
 	if err := o.conn.Send(r); err != nil {
 		r.Release()
+		o.osd.sessions.Delete(o.conn) // it may have come back after Reset
 	}
 }
 

@@ -55,6 +55,7 @@ type OSD struct {
 	work        sync.WaitGroup // background goroutines
 	txns        sync.WaitGroup // transactions queued and not done
 	closing     atomic.Bool
+	closed      sync.Once
 	failed      atomic.Bool
 	serving     atomic.Bool // the current map has this daemon, at this address, as up
 	trimKick    chan struct{}
@@ -134,10 +135,10 @@ func (d *OSD) Map() *clustermap.OSDMap { return d.current.Load() }
 
 // Close stops serving and waits for what was queued to the store. The store
 // stays open: it is its owner's. Close may be called twice.
-func (d *OSD) Close() {
-	if d.closing.Swap(true) {
-		return
-	}
+func (d *OSD) Close() { d.closed.Do(d.close) }
+
+func (d *OSD) close() {
+	d.closing.Store(true)
 	if d.listener != nil {
 		d.listener.Close()
 		d.cancel()

@@ -35,6 +35,7 @@ func (s *session) pushMap(d *OSD, cur *clustermap.OSDMap, has wire.Epoch) {
 		return
 	}
 	if err := s.conn.Send(d.mapMessage(from, cur)); err != nil {
+		d.sessions.Delete(s.conn)
 		d.log.Debug("map not sent", "peer", s.conn.Peer(), "err", err)
 	}
 }

@@ -76,6 +76,9 @@ func (v *vector) settle() {
 // rollback makes the head what snap shows: a clone's copy, nothing, or what
 // it is.
 func (v *vector) rollback(snap wire.SnapID) wire.Errno {
+	if snap == 0 {
+		return wire.EINVAL
+	}
 	at, ok := v.was.resolve(snap)
 	if !ok {
 		if v.live {

@@ -2,7 +2,6 @@ package crush
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 )
 
@@ -315,20 +314,50 @@ func (a ChooseArgs) at(id int32) *ChooseArg {
 	return nil
 }
 
-// update gives a bucket new weights and carries the sum up to the roots.
+// update gives a bucket new weights and carries the sums up to the roots,
+// lowest buckets first, so that each is computed once.
 func (m *Map) update(b *Bucket, weights []uint32) error {
+	if err := m.weigh(b, weights); err != nil {
+		return err
+	}
+	height, err := m.heights()
+	if err != nil {
+		return err
+	}
+	order := make([]int, 0, len(m.Buckets))
+	for slot, above := range m.Buckets {
+		if above != nil && height[slot] > height[-1-b.ID] && !m.IsShadow(above.ID) {
+			order = append(order, slot)
+		}
+	}
+	slices.SortStableFunc(order, func(x, y int) int { return cmp.Compare(height[x], height[y]) })
+	changed := map[int32]bool{b.ID: true}
+	for _, slot := range order {
+		p := m.Buckets[slot]
+		if !slices.ContainsFunc(p.Items, func(i int32) bool { return changed[i] }) {
+			continue
+		}
+		w := p.weightsOf()
+		for i, item := range p.Items {
+			if changed[item] {
+				w[i] = m.Bucket(item).Weight
+			}
+		}
+		if err := m.weigh(p, w); err != nil {
+			return err
+		}
+		changed[p.ID] = true
+	}
+	return nil
+}
+
+// weigh gives one bucket new weights.
+func (m *Map) weigh(b *Bucket, weights []uint32) error {
 	if err := b.setWeights(weights, m.Tunables.StrawCalcVersion); err != nil {
 		return err
 	}
 	if b.Weight > MaxBucketWeight {
 		return badMap("bucket %s would weigh more than %d.0", m.itemName(b.ID), MaxBucketWeight>>16)
-	}
-	for _, p := range m.parents(b.ID) {
-		w := p.weightsOf()
-		w[indexOf(p.Items, b.ID)] = b.Weight
-		if err := m.update(p, w); err != nil {
-			return fmt.Errorf("%w (in %s)", err, m.itemName(p.ID))
-		}
 	}
 	return nil
 }

@@ -33,7 +33,7 @@ func (m *Map) DoRuleForced(rule int, x uint32, numRep int, weights []uint32, arg
 func (w *Work) fix(b *Bucket, out, sub []int32, room, kind int, leaf bool, x uint32) int {
 	n := 0
 	for _, d := range w.forced {
-		item, ok := w.m.above(b, kind, d, 0)
+		item, ok := w.above(b, kind, d)
 		if !ok {
 			continue
 		}
@@ -65,27 +65,28 @@ func (w *Work) failed(format string, args ...any) {
 }
 
 // above gives the item of type kind on the way from b down to device; the
-// device itself for kind 0.
-func (m *Map) above(b *Bucket, kind int, device int32, depth int) (int32, bool) {
-	if depth > MaxDepth {
-		return 0, false
-	}
+// device itself for kind 0. It counts as work, for buckets may hang in many
+// places.
+func (w *Work) above(b *Bucket, kind int, device int32) (int32, bool) {
 	for _, item := range b.Items {
+		if w.budget--; w.budget < 0 {
+			return 0, false
+		}
 		if item >= 0 {
 			if item == device && kind == 0 {
 				return item, true
 			}
 			continue
 		}
-		below := m.Bucket(item)
+		below := w.m.Bucket(item)
 		if below == nil {
 			continue
 		}
 		if int(below.Type) == kind {
-			if _, ok := m.above(below, 0, device, depth+1); ok {
+			if _, ok := w.above(below, 0, device); ok {
 				return item, true
 			}
-		} else if found, ok := m.above(below, kind, device, depth+1); ok {
+		} else if found, ok := w.above(below, kind, device); ok {
 			return found, true
 		}
 	}

@@ -129,6 +129,42 @@ func TestWorkIsBounded(t *testing.T) {
 	}
 }
 
+// TestDiamonds maps in a hierarchy where every bucket holds the next one
+// twice: its paths are beyond counting.
+func TestDiamonds(t *testing.T) {
+	m := New()
+	for i := range int32(MaxDepth - 1) {
+		m.Buckets = append(m.Buckets, bucketOf(-1-i, -2-i, -2-i))
+	}
+	m.Buckets = append(m.Buckets, bucketOf(-MaxDepth, 0))
+	for _, b := range m.Buckets {
+		b.Type = 2
+	}
+	m.MaxDevices = 2
+	m.AddSimpleRule("r", -1, 1, RuleReplicated, true)
+	m, err := DecodeMap(m.Encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var w Work
+	if got := m.DoRule(0, 1, 3, []uint32{0x10000}, nil, &w); len(got) != 0 {
+		t.Errorf("no host, but %v", got)
+	}
+	if _, err := m.DoRuleForced(0, 1, 3, []uint32{0x10000, 0x10000}, nil, [][]int32{{1}}, &w); !errors.Is(err, ErrMap) {
+		t.Errorf("device in no bucket: %v", err)
+	}
+	if _, err := Compile(m.Text()); err == nil {
+		t.Error("a text without types compiled")
+	}
+	m.ClassNames[0], m.ItemClass[0] = "ssd", 0
+	if err := m.BuildShadows(); !errors.Is(err, ErrMap) {
+		t.Errorf("weights of 2^31 devices: %v", err)
+	}
+	if err := m.Reweight(0, 1); err != nil || m.Bucket(-1).Weight != 1<<(MaxDepth-1) {
+		t.Errorf("reweight: %v, the root weighs %#x", err, m.Bucket(-1).Weight)
+	}
+}
+
 func FuzzDecodeMap(f *testing.F) {
 	files, _ := filepath.Glob("testdata/*.bin")
 	for _, name := range files {

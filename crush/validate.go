@@ -30,7 +30,8 @@ func (m *Map) Validate() error {
 			}
 		}
 	}
-	return m.checkDepth()
+	_, err := m.heights()
+	return err
 }
 
 func (b *Bucket) validate() error {
@@ -59,9 +60,10 @@ func (b *Bucket) validate() error {
 	return nil
 }
 
-// checkDepth finds the height of every bucket once; a bucket met again while
-// its own height is being found closes a cycle.
-func (m *Map) checkDepth() error {
+// heights finds the number of levels from every bucket, by slot, down to its
+// devices, each once; a bucket met again while its own height is being found
+// closes a cycle.
+func (m *Map) heights() ([]int, error) {
 	const open = -1
 	height := make([]int, len(m.Buckets))
 	var visit func(slot, above int) error
@@ -95,9 +97,9 @@ func (m *Map) checkDepth() error {
 	for slot, b := range m.Buckets {
 		if b != nil && height[slot] == 0 {
 			if err := visit(slot, 0); err != nil {
-				return err
+				return nil, err
 			}
 		}
 	}
-	return nil
+	return height, nil
 }

@@ -192,7 +192,12 @@ func (m *OSDMap) upmap(pg wire.PGID, raw []int32) []int32 {
 		}
 		raw = slices.Clone(whole)
 	}
-	for _, pair := range m.UpmapItems[pg] {
+	return m.applyItems(raw, m.UpmapItems[pg])
+}
+
+// applyItems makes the replacements in raw, in place.
+func (m *OSDMap) applyItems(raw []int32, items []Pair) []int32 {
+	for _, pair := range items {
 		pos := -1
 		exists := false
 		for i, o := range raw {

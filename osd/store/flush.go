@@ -103,6 +103,10 @@ func sortImages(ims []*image) {
 	slices.SortFunc(ims, func(a, b *image) int { return cmp.Compare(a.unit, b.unit) })
 }
 
+// startUnits is the run of images whose write-out is started at once; the
+// next sync takes shorter ones along for less.
+const startUnits = 16
+
 // writeImages writes images, neighbours together.
 func (s *Store) writeImages(ims []*image, buf []byte) error {
 	for len(ims) > 0 {
@@ -117,7 +121,9 @@ func (s *Store) writeImages(ims []*image, buf []byte) error {
 		if _, err := s.block.WriteAt(buf[:n*unitSize], off); err != nil {
 			return err
 		}
-		s.block.StartWrite(off, int64(n*unitSize))
+		if n >= startUnits {
+			s.block.StartWrite(off, int64(n*unitSize))
+		}
 		ims = ims[n:]
 	}
 	return nil
@@ -202,6 +208,9 @@ func (s *Store) checkpoint(buf []byte) error {
 	}
 	s.m.DataSyncs.Add(1)
 	s.m.Checkpoints.Add(1)
+	if err := s.measureAgain(); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.logTail = max(s.logTail, tail)
@@ -364,23 +373,44 @@ func (s *Store) measure(units uint64) (uint64, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.indexLow = free < index/2
 	s.growable = uint64(gain) / unitSize
 	s.reserve = uint64(reserve) / unitSize
 	return s.growable, nil
 }
 
+// measureAgain looks at the disk's space while nobody grows block.
+func (s *Store) measureAgain() error {
+	s.growTurn.Lock()
+	defer s.growTurn.Unlock()
+	s.mu.Lock()
+	units := s.alloc.units
+	s.mu.Unlock()
+	_, err := s.measure(units)
+	return err
+}
+
 // spacePause is how long the index waits before it tries a full disk again.
 const spacePause = time.Second
 
-// waitSpace waits a moment for a full disk; ESHUTDOWN when the store ends.
-func (s *Store) waitSpace() error {
+// spaceTries is how often a store that is being closed tries again. What the
+// index lacks then is in the log.
+const spaceTries = 3
+
+// waitSpace waits a moment for a full disk. ENOSPC when the store is being
+// closed and waited often enough.
+func (s *Store) waitSpace(tries int) error {
 	s.mu.Lock()
-	stopped := s.stopped || s.dead != nil
+	ended := s.stopped || s.dead != nil || s.closing && tries >= spaceTries
+	s.indexLow = true
 	s.mu.Unlock()
-	if stopped {
-		return wire.Errorf("store.apply", "index", wire.ESHUTDOWN)
+	if ended {
+		return wire.Errorf("store.apply", "index", wire.ENOSPC)
 	}
 	s.o.Log.Warn("disk full: the index waits", "pause", spacePause)
-	time.Sleep(spacePause)
+	select {
+	case <-s.stop:
+	case <-time.After(spacePause):
+	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spirula/spirula/osd/disk"
 	"github.com/spirula/spirula/osd/kv"
@@ -393,4 +394,53 @@ func TestFull(t *testing.T) {
 	fsck(t, s, "opened full")
 	write(t, s, func(tx *store.Txn) { tx.Remove(benchObject(3)) })
 	s.Close()
+}
+
+// TestIndexFull fills the disk with omap entries: sets are refused, clearing
+// works, and then there is room again.
+func TestIndexFull(t *testing.T) {
+	d := disk.NewMem()
+	d.SetCapacity(48 << 20)
+	o := small()
+	o.GrowBytes, o.IndexBytes, o.BallastBytes, o.Memory = 4<<20, 16<<20, 8<<20, 4<<20
+	s := newStore(t, d, o)
+	q := s.NewSequencer()
+	set := func(obj, i int) error {
+		var tx store.Txn
+		var kvs []wire.KV
+		for k := range 32 {
+			kvs = append(kvs, wire.KV{Key: fmt.Sprintf("%06d/%d", i, k), Value: make([]byte, 1000)})
+		}
+		tx.OmapSet(benchObject(obj), kvs)
+		return s.Queue(q, &tx, nil)
+	}
+	obj, i := 0, 0
+	var err error
+	for ; i < 5000; i++ {
+		if err = set(obj, i); err != nil {
+			break
+		}
+		obj = i / 100
+	}
+	if wire.ErrnoOf(err) != wire.ENOSPC {
+		t.Fatalf("%d sets of 32 KB fit on 48 MiB, then %v", i, err)
+	}
+	if !s.Statfs().Full {
+		t.Errorf("not full: %+v", s.Statfs())
+	}
+	for n := range obj + 1 {
+		write(t, s, func(tx *store.Txn) { tx.Remove(benchObject(n)) })
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for set(0, 0) != nil {
+		if time.Now().After(deadline) {
+			t.Fatalf("no room after everything was removed: %+v", s.Statfs())
+		}
+		time.Sleep(100 * time.Millisecond)
+		s.Checkpoint()
+	}
+	fsck(t, s, "emptied")
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
 }

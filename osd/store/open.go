@@ -166,9 +166,22 @@ func (s *Store) openFiles() (err error) {
 	return wire.Wrap("store.open", "log", err)
 }
 
+// ballast is how much the index is to hold back.
+func (s *Store) ballast() (int64, error) {
+	if n := s.o.BallastBytes; n != 0 {
+		return max(0, n), nil
+	}
+	total, _, err := s.d.Space()
+	return min(256<<20, total/64), wire.Wrap("store.space", "", err)
+}
+
 func (s *Store) openIndex() (err error) {
+	ballast, err := s.ballast()
+	if err != nil {
+		return err
+	}
 	s.db, err = kv.Open(s.d, nameIndex, kv.Options{
-		BlockCache: s.o.blockCache(), WriteBuffer: s.o.writeBuffer(), Ballast: s.o.BallastBytes,
+		BlockCache: s.o.blockCache(), WriteBuffer: s.o.writeBuffer(), Ballast: ballast,
 		Fatal: func(err error) { s.fail(wire.Wrap("store.index", "", err)) }, Log: s.o.Log})
 	if err != nil {
 		return err

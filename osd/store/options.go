@@ -38,7 +38,8 @@ type Options struct {
 	// is the larger of 256 MiB and 3 % of the disk, at most an eighth.
 	IndexBytes int64
 	// BallastBytes is held back by the index itself for the case that
-	// others fill the disk; 0 holds nothing back.
+	// others fill the disk; 0 is 256 MiB, at most a 64th of the disk, and a
+	// negative number holds nothing back.
 	BallastBytes int64
 
 	// Memory bounds the caches in bytes; 0 is 80 MiB: three tenths each for

@@ -293,6 +293,7 @@ func (s *Store) finish(t *txn) {
 		}
 	}
 	s.unapplied -= len(t.stream)
+	s.giveStream(t.stream)
 	if len(t.frees) > 0 {
 		s.leaving = append(s.leaving, leaving{t.epoch, t.frees})
 	}
@@ -331,6 +332,11 @@ func (a *applier) record(seq uint64, stream []byte, from int) error {
 		switch c.op {
 		case recPut:
 			a.batch.Put(c.key, c.value)
+			if a.batch.Size() > applyBatch {
+				if err := a.flush(seq, n+1); err != nil {
+					return err
+				}
+			}
 		case recDelete:
 			a.batch.Delete(c.key)
 		case recRange:
@@ -387,13 +393,13 @@ func (a *applier) flush(part uint64, change int) error {
 		v := binary.LittleEndian.AppendUint64(nil, part)
 		a.batch.Put([]byte(markPartial), binary.LittleEndian.AppendUint32(v, uint32(change)))
 	}
-	for {
+	for tries := 1; ; tries++ {
 		err := a.db.Apply(&a.batch, a.applied)
 		if wire.ErrnoOf(err) != wire.ENOSPC {
 			a.batch.Reset()
 			return err
 		}
-		if err := a.s.waitSpace(); err != nil {
+		if err := a.s.waitSpace(tries); err != nil {
 			return err
 		}
 	}

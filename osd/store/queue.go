@@ -85,8 +85,11 @@ func (p *plan) release() {
 	clear(p.objs)
 	clear(p.fams)
 	clear(p.images)
+	if cap(p.stream) > 1<<20 {
+		p.stream = nil // an unusually large record
+	}
 	*p = plan{objs: p.objs[:0], fams: p.fams[:0], images: p.images[:0], metaPGs: p.metaPGs[:0],
-		key: p.key[:0], value: p.value[:0], allocs: p.allocs[:0], frees: p.frees[:0]}
+		key: p.key[:0], value: p.value[:0], stream: p.stream[:0], allocs: p.allocs[:0], frees: p.frees[:0]}
 	planPool.Put(p)
 }
 
@@ -138,7 +141,7 @@ func (s *Store) refuse(p *plan) error {
 		return wire.Wrap("store.queue", "stopped", s.dead)
 	case s.closing:
 		return wire.Errorf("store.queue", "", wire.ESHUTDOWN)
-	case !p.force && s.db.Full():
+	case !p.force && (s.indexLow || s.db.Full()):
 		return s.noSpace()
 	}
 	return nil
@@ -344,7 +347,7 @@ func (s *Store) publish(p *plan, seq *Sequencer, done func(error)) {
 	t := &txn{sq: seq, done: done, stream: p.stream, epoch: s.epoch, charge: p.size(),
 		images: slices.Clone(p.images), frees: slices.Clone(p.frees), allocs: slices.Clone(p.allocs),
 		metas: slices.Clone(p.metaPGs), omaps: slices.Clone(p.omaps)}
-	p.stream = nil // the txn's now
+	p.stream = s.takeStream() // the old one is the txn's now
 	for i := range p.large {
 		t.allocs = append(t.allocs, p.large[i].runs...)
 	}
@@ -356,6 +359,31 @@ func (s *Store) publish(p *plan, seq *Sequencer, done func(error)) {
 	}
 	s.m.Txns.Add(1)
 	s.submit(t, len(p.large) > 0)
+}
+
+const (
+	// spareStreams bounds the memory of applied records kept for new ones.
+	spareStreams = 64
+	// maxSpareStream is the largest kept, in bytes.
+	maxSpareStream = 16 << 10
+)
+
+// takeStream gives memory for a record. s.mu is held.
+func (s *Store) takeStream() []byte {
+	n := len(s.streams)
+	if n == 0 {
+		return nil
+	}
+	b := s.streams[n-1]
+	s.streams = s.streams[:n-1]
+	return b
+}
+
+// giveStream takes the memory of a record back. s.mu is held.
+func (s *Store) giveStream(b []byte) {
+	if len(s.streams) < spareStreams && cap(b) <= maxSpareStream && cap(b) > 0 {
+		s.streams = append(s.streams, b[:0])
+	}
 }
 
 func (s *Store) publishObjects(p *plan, t *txn) {

@@ -240,7 +240,7 @@ func (s *Store) Statfs() Statfs {
 		Free:          int64((free - min(free, reserve)) * unitSize),
 		Data:          int64((s.alloc.units - s.alloc.free - superUnits) * unitSize),
 		Objects:       s.numObjects,
-		Full:          free <= reserve || s.db.Full(),
+		Full:          free <= reserve || s.indexLow || s.db.Full(),
 		Wal:           int64(s.logUsed()),
 		DeferredBytes: int64(s.overlayMem),
 	}

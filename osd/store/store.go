@@ -58,6 +58,7 @@ type Store struct {
 
 	alloc       *allocator
 	growable    uint64 // units the block file may still gain, as last seen
+	indexLow    bool   // the disk has too little left for the index
 	reserve     uint64 // units kept for deletes
 	leaving     []leaving
 	nextID      uint64
@@ -71,12 +72,13 @@ type Store struct {
 	epoch uint64 // of the newest published transaction
 	pins  pin    // ring: next is the oldest
 
-	inflight  []*txn // published, not yet applied, in order of publishing
-	dataQ     []*txn // waiting for a sync of block
-	logQ      []*txn // waiting for the log
-	applyQ    []*txn // synced, waiting for the index
-	doneQ     []*txn // synced, done to be called
-	unapplied int    // bytes of the streams in flight
+	inflight  []*txn   // published, not yet applied, in order of publishing
+	dataQ     []*txn   // waiting for a sync of block
+	logQ      []*txn   // waiting for the log
+	applyQ    []*txn   // synced, waiting for the index
+	doneQ     []*txn   // synced, done to be called
+	streams   [][]byte // spare memory for records
+	unapplied int      // bytes of the streams in flight
 
 	logHead     uint64 // copies of the log's own, for admission
 	logTail     uint64 // what the next group will say
@@ -192,8 +194,11 @@ func (s *Store) fail(err error) {
 		s.dead = err
 	}
 	s.wakeAll()
+	closing := s.closing
 	s.mu.Unlock()
-	s.fatal.Do(func() { s.o.Fatal(err) })
+	if !closing { // else Close gives the error
+		s.fatal.Do(func() { s.o.Fatal(err) })
+	}
 }
 
 // wakeAll lets every goroutine look again. s.mu is held.

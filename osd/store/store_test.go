@@ -14,7 +14,7 @@ import (
 // small are options for a store that fits into memory and meets all its
 // bounds soon.
 func small() store.Options {
-	return store.Options{UUID: [16]byte{1}, WalBytes: 4 << 20, GrowBytes: 8 << 20, IndexBytes: 1 << 20, Memory: 8 << 20}
+	return store.Options{UUID: [16]byte{1}, WalBytes: 4 << 20, GrowBytes: 8 << 20, IndexBytes: 1 << 20, BallastBytes: -1, Memory: 8 << 20}
 }
 
 func newStore(t testing.TB, d disk.Disk, o store.Options) *store.Store {

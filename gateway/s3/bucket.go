@@ -145,76 +145,100 @@ func (rq *request) bucketLocation() error {
 	return nil
 }
 
-// listBuckets gives the sender's own buckets in order of name. The
-// continuation token is the last name, in base64.
-func (rq *request) listBuckets() error {
-	limit, token := maxBucketPage, ""
+// bucketPage is what a ListBuckets asks for, and what was found.
+type bucketPage struct {
+	prefix, region, after string
+	limit                 int
+	found                 []mds.Bucket
+	more                  bool
+}
+
+func (rq *request) parseBucketPage() (*bucketPage, error) {
+	p := &bucketPage{limit: maxBucketPage, prefix: rq.q.Value("prefix"), region: rq.q.Value("bucket-region")}
 	if v, ok := rq.q.Get("max-buckets"); ok {
 		n, err := strconv.Atoi(v)
 		if err != nil || n < 1 || n > maxBucketPage {
-			return invalid("max-buckets", v, "Argument max-buckets must be an integer between 1 and 10000")
+			return nil, invalid("max-buckets", v, "Argument max-buckets must be an integer between 1 and 10000")
 		}
-		limit = n
+		p.limit = n
 	}
-	if v, ok := rq.q.Get("continuation-token"); ok && v != "" {
+	if v := rq.q.Value("continuation-token"); v != "" {
 		raw, err := base64.RawURLEncoding.DecodeString(v)
 		if err != nil || len(raw) > mds.MaxName {
-			return invalid("continuation-token", v, "The continuation token provided is incorrect")
+			return nil, invalid("continuation-token", v, "The continuation token provided is incorrect")
 		}
-		token = string(raw)
+		p.after = string(raw)
 	}
-	prefix, region := rq.q.Value("prefix"), rq.q.Value("bucket-region")
-	after := token
-	if prefix != "" && after < prefix {
+	if p.prefix != "" && p.after < p.prefix {
 		// The namespace gives names after one, and a bucket may be called as
 		// the prefix itself; its front part sorts before all that fit.
-		after = prefix[:len(prefix)-1]
+		p.after = p.prefix[:len(p.prefix)-1]
+	}
+	return p, nil
+}
+
+// collect finds the sender's own buckets among all. The namespace is asked
+// in batches, as there is no index by owner.
+func (p *bucketPage) collect(rq *request) error {
+	for {
+		batch, more, err := rq.g.o.FS.Buckets(rq.ctx(), p.after, bucketBatch)
+		if err != nil {
+			return err
+		}
+		for i := range batch {
+			b := &batch[i]
+			p.after = b.Name
+			if !strings.HasPrefix(b.Name, p.prefix) {
+				if b.Name > p.prefix {
+					return nil
+				}
+				continue
+			}
+			mine := b.Owner == rq.user.Name || b.Owner == "" && b.UID == rq.user.UID
+			if !mine || p.region != "" && p.region != rq.g.region() && p.region != b.Region {
+				continue
+			}
+			if len(p.found) == p.limit {
+				p.more = true
+				return nil
+			}
+			p.found = append(p.found, *b)
+		}
+		if !more || len(batch) == 0 {
+			return nil
+		}
+	}
+}
+
+// listBuckets gives the sender's own buckets in order of name. The
+// continuation token is the last name, in base64.
+func (rq *request) listBuckets() error {
+	p, err := rq.parseBucketPage()
+	if err != nil {
+		return err
+	}
+	if err := p.collect(rq); err != nil {
+		return err
 	}
 	x := newXML()
 	defer x.free()
 	x.root("ListAllMyBucketsResult")
 	x.owner(rq.user.Name)
 	x.open("Buckets")
-	count, last, more := 0, "", true
-	for more && count < limit {
-		page, m, err := rq.g.o.FS.Buckets(rq.ctx(), after, bucketBatch)
-		if err != nil {
-			return err
+	for i := range p.found {
+		x.open("Bucket")
+		x.elem("Name", p.found[i].Name)
+		x.time("CreationDate", p.found[i].Created)
+		if rq.q.Has("max-buckets") || p.region != "" {
+			x.elem("BucketRegion", rq.g.region())
 		}
-		more = m && len(page) > 0
-		for i := range page {
-			b := &page[i]
-			after = b.Name
-			if prefix != "" && !strings.HasPrefix(b.Name, prefix) {
-				if b.Name > prefix {
-					more = false
-					break
-				}
-				continue
-			}
-			mine := b.Owner == rq.user.Name || b.Owner == "" && b.UID == rq.user.UID
-			if !mine || region != "" && region != rq.g.region() && region != b.Region {
-				continue
-			}
-			if count == limit {
-				more = true
-				break
-			}
-			x.open("Bucket")
-			x.elem("Name", b.Name)
-			x.time("CreationDate", b.Created)
-			if rq.q.Has("max-buckets") || region != "" {
-				x.elem("BucketRegion", rq.g.region())
-			}
-			x.close("Bucket")
-			count, last = count+1, b.Name
-		}
+		x.close("Bucket")
 	}
 	x.close("Buckets")
-	if more && count == limit {
-		x.elem("ContinuationToken", base64.RawURLEncoding.EncodeToString([]byte(last)))
+	if p.more {
+		x.elem("ContinuationToken", base64.RawURLEncoding.EncodeToString([]byte(p.found[len(p.found)-1].Name)))
 	}
-	x.optional("Prefix", prefix)
+	x.optional("Prefix", p.prefix)
 	x.close("ListAllMyBucketsResult")
 	rq.sendXML(http.StatusOK, x)
 	return nil

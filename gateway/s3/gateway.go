@@ -45,8 +45,8 @@ type Options struct {
 	MaxReadBytes int64
 	// AdmitTimeout is the longest wait for either. Default 15 s.
 	AdmitTimeout time.Duration
-	// StallTimeout cuts a transfer in which no piece was done for so long.
-	// Default 60 s.
+	// StallTimeout cuts a transfer of which not even 256 KiB, or the rest,
+	// were done in so long. Default 60 s.
 	StallTimeout time.Duration
 }
 

@@ -191,14 +191,13 @@ func (rq *request) send(r mds.Reader, s span, code int) error {
 	defer rc.SetWriteDeadline(time.Time{})
 	rq.status(code)
 	if uint64(d.Len()) == s.n {
-		return rq.sendPiece(rc, d)
+		rq.sendPiece(rc, d)
+		return nil
 	}
 	ahead := prefetch(ctx, r, span{s.off + uint64(d.Len()), s.n - uint64(d.Len())}, int(piece))
 	defer ahead.stop()
 	for {
-		if err := rq.sendPiece(rc, d); err != nil {
-			return err
-		}
+		rq.sendPiece(rc, d)
 		next, ok := <-ahead.pieces
 		if !ok {
 			return nil
@@ -211,17 +210,19 @@ func (rq *request) send(r mds.Reader, s span, code int) error {
 }
 
 // sendPiece writes a piece to the socket and gives it back.
-func (rq *request) sendPiece(rc *http.ResponseController, d wire.Data) error {
+func (rq *request) sendPiece(rc *http.ResponseController, d wire.Data) {
 	defer d.Release()
-	rc.SetWriteDeadline(time.Now().Add(rq.g.o.StallTimeout))
 	for i := range d.NumSegs() {
-		n, err := rq.w.Write(d.Seg(i).Bytes())
-		rq.g.Metrics.BytesSent.Add(int64(n))
-		if err != nil {
-			panic(http.ErrAbortHandler) // the client is gone: nobody to tell
+		for p := d.Seg(i).Bytes(); len(p) > 0; {
+			rc.SetWriteDeadline(time.Now().Add(rq.g.o.StallTimeout))
+			n, err := rq.w.Write(p[:min(len(p), stallStep)])
+			rq.g.Metrics.BytesSent.Add(int64(n))
+			if err != nil {
+				panic(http.ErrAbortHandler) // the client is gone: nobody to tell
+			}
+			p = p[n:]
 		}
 	}
-	return nil
 }
 
 // readFull is ReadAt that treats fewer bytes as the failure it is: the

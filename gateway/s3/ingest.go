@@ -33,6 +33,9 @@ const (
 	hashAside = 256 << 10
 	// hashQueue is how many pieces may wait for that goroutine.
 	hashQueue = 2
+	// stallStep is how much of a body must come, or go, within
+	// Options.StallTimeout.
+	stallStep = 256 << 10
 	// admission is what a large upload is charged: what it fills and what
 	// its writer has not yet stored, about.
 	admission = 4 << 20
@@ -280,6 +283,9 @@ func (rq *request) receive(ctx context.Context, u *upload, w mds.Writer) (*diges
 	h := u.hasher()
 	defer h.end()
 	rc := http.NewResponseController(rq.w)
+	// net/http watches the connection for its end while a handler runs, and a
+	// deadline that passes then would cancel the request.
+	defer rc.SetReadDeadline(time.Time{})
 	for at := int64(0); at < u.size; {
 		want := pieceSize - at%pieceSize
 		if at == 0 && u.size > firstPiece {
@@ -320,11 +326,15 @@ func (rq *request) receive(ctx context.Context, u *upload, w mds.Writer) (*diges
 // piece reads the next n bytes of the body into a Buf.
 func (rq *request) piece(rc *http.ResponseController, u *upload, n int64) (wire.Data, error) {
 	var d wire.Data
-	rc.SetReadDeadline(time.Now().Add(rq.g.o.StallTimeout))
 	buf := wire.NewBuf(int(n))
-	if _, err := io.ReadFull(u.src, buf.Bytes()[:n]); err != nil {
-		buf.Release()
-		return d, bodyError(err)
+	for at := int64(0); at < n; {
+		step := min(n-at, stallStep)
+		rc.SetReadDeadline(time.Now().Add(rq.g.o.StallTimeout))
+		if _, err := io.ReadFull(u.src, buf.Bytes()[at:at+step]); err != nil {
+			buf.Release()
+			return d, bodyError(err)
+		}
+		at += step
 	}
 	rq.g.Metrics.BytesReceived.Add(n)
 	d.Append(buf, 0, int(n))
@@ -404,7 +414,9 @@ func (rq *request) readDocument(limit int64, must bool) ([]byte, error) {
 		return nil, err
 	}
 	defer release()
-	http.NewResponseController(rq.w).SetReadDeadline(time.Now().Add(rq.g.o.StallTimeout))
+	rc := http.NewResponseController(rq.w)
+	rc.SetReadDeadline(time.Now().Add(rq.g.o.StallTimeout))
+	defer rc.SetReadDeadline(time.Time{})
 	doc := make([]byte, u.size)
 	if _, err := io.ReadFull(u.src, doc); err != nil {
 		return nil, bodyError(err)

@@ -191,44 +191,52 @@ func (rq *request) readCompletion() (*completion, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c, c.readParts(doc)
+}
+
+// readParts takes the list of parts from the document.
+func (c *completion) readParts(doc []byte) error {
 	var m completeXML
 	if err := decodeXML(doc, "CompleteMultipartUpload", &m); err != nil {
-		return nil, err
+		return err
 	}
 	if len(m.Parts) == 0 || len(m.Parts) > maxPartNumber {
-		return nil, faultf("MalformedXML", "")
+		return fault("MalformedXML")
 	}
 	last := 0
 	for i := range m.Parts {
 		p := &m.Parts[i]
 		if p.PartNumber == nil || p.ETag == "" {
-			return nil, fault("MalformedXML")
+			return fault("MalformedXML")
 		}
 		if *p.PartNumber < 1 || *p.PartNumber > maxPartNumber {
-			return nil, invalid("PartNumber", itoa(*p.PartNumber), "Part number must be an integer between 1 and 10000, inclusive")
+			return invalid("PartNumber", itoa(*p.PartNumber), "Part number must be an integer between 1 and 10000, inclusive")
 		}
 		if *p.PartNumber <= last {
-			return nil, fault("InvalidPartOrder")
+			return fault("InvalidPartOrder")
 		}
 		last = *p.PartNumber
 		done := mds.CompletedPart{Number: last, ETag: bareETag(p.ETag)}
 		alg := mds.ChecksumNone
-		for a, v := range map[checksum.Algorithm]string{
-			mds.ChecksumCRC32: p.ChecksumCRC32, mds.ChecksumCRC32C: p.ChecksumCRC32C, mds.ChecksumCRC64NVME: p.ChecksumCRC64NVME,
-			mds.ChecksumSHA1: p.ChecksumSHA1, mds.ChecksumSHA256: p.ChecksumSHA256,
+		for _, s := range [...]struct {
+			alg  checksum.Algorithm
+			text string
+		}{
+			{mds.ChecksumCRC32, p.ChecksumCRC32}, {mds.ChecksumCRC32C, p.ChecksumCRC32C}, {mds.ChecksumCRC64NVME, p.ChecksumCRC64NVME},
+			{mds.ChecksumSHA1, p.ChecksumSHA1}, {mds.ChecksumSHA256, p.ChecksumSHA256},
 		} {
-			if v == "" {
+			if s.text == "" {
 				continue
 			}
-			raw, ok := checksum.Decode(a, v)
+			raw, ok := checksum.Decode(s.alg, s.text)
 			if !ok || alg != mds.ChecksumNone {
-				return nil, faultf("InvalidPart", "")
+				return fault("InvalidPart")
 			}
-			alg, done.Checksum = a, raw
+			alg, done.Checksum = s.alg, raw
 		}
 		c.parts, c.alg = append(c.parts, done), append(c.alg, alg)
 	}
-	return c, nil
+	return nil
 }
 
 // finish computes the object's ETag and checksum from its parts and checks

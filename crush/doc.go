@@ -13,6 +13,13 @@
 // descending and retrying after collisions and devices that are out, and
 // emits them. firstn rules close up, indep rules leave holes ([None]).
 //
+// # Forms
+//
+// [DecodeMap] and [Map.Encode] are the binary form, [Compile] and [Map.Text]
+// crushtool's text (weights with three decimals), [ReadXML] and
+// [Map.WriteXML] a text that loses nothing. [Bootstrap] makes a new cluster's
+// map; AddDevice, Move, Reweight, Remove and the others edit one.
+//
 // # Use
 //
 //	m, err := crush.DecodeMap(data)

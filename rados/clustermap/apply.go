@@ -158,7 +158,9 @@ func (m *OSDMap) applyOSDs(inc *Incremental) error {
 		m.HasAffinity = true
 	}
 	for id, s := range inc.NewState {
-		osds[id].toggle(s, inc)
+		if osds[id].toggle(s, inc) {
+			m.HasAffinity = true
+		}
 	}
 	for id, addrs := range inc.NewUpClient {
 		o := &osds[id]
@@ -187,8 +189,9 @@ func (m *OSDMap) applyOSDs(inc *Incremental) error {
 	return nil
 }
 
-// toggle flips state bits. An OSD that stops existing leaves nothing behind.
-func (o *OSD) toggle(s State, inc *Incremental) {
+// toggle flips state bits. An OSD that stops existing leaves nothing behind;
+// it is reported, because Ceph then writes the list of affinities out.
+func (o *OSD) toggle(s State, inc *Incremental) (removed bool) {
 	if s == 0 {
 		s = StateUp
 	}
@@ -198,9 +201,10 @@ func (o *OSD) toggle(s State, inc *Incremental) {
 	}
 	if o.State&s&StateExists != 0 {
 		*o = OSD{Weight: o.Weight, Affinity: WeightIn}
-		return
+		return true
 	}
 	o.State ^= s
+	return false
 }
 
 func (i *Incremental) touchesOSDs() bool {

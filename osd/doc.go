@@ -29,7 +29,7 @@
 // Per PG: maxOps requests admitted, maxHeld waiting for admission; beyond
 // that the connection is closed, and the client comes back and resends. Object
 // contexts: maxObjects per PG beyond those in use. Requests that wait for a
-// map: maxMapWait.
+// map: maxMapWait. Writes that one goroutine submits for others: submitTurn.
 //
 // # Rows
 //
@@ -45,5 +45,8 @@
 // # Not here yet
 //
 // See package pg: recovery and backfill. A PG whose data may be on other OSDs
-// is not served until then. CALL and COPY_FROM answer EOPNOTSUPP.
+// is not served until then. WATCH, NOTIFY, CALL and COPY_FROM answer
+// EOPNOTSUPP. Messages between OSDs (package pg) have no encoding yet, so they
+// pass the in-process network only. There is no backoff message: what a PG
+// can't admit is held.
 package osd

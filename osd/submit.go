@@ -59,12 +59,24 @@ func (o *op) answerUnchanged(user uint64, joined []*pg.Write) {
 	o.done()
 }
 
+// submitTurn is how many writes a submitter takes on before it hands the list
+// to the runner: Dispatch must not keep one client's goroutine for the others.
+const submitTurn = 16
+
 // drain submits executed writes until there are none. It is called with the
 // mutex held, by the one submitter, and returns without it. What a step has
 // the OSD send goes out before the next step, so peers see the order.
 func (g *group) drain() {
 	var f pg.Effects
-	for len(g.submits) > 0 {
+	for n := 0; len(g.submits) > 0; n++ {
+		if n == submitTurn {
+			g.mu.Unlock()
+			g.osd.runner.run(func() {
+				g.mu.Lock()
+				g.drain()
+			})
+			return
+		}
 		o := g.submits[0]
 		g.submits[0] = nil
 		g.submits = g.submits[1:]

@@ -84,6 +84,11 @@ func (f *foreign) compare(seed uint64) {
 		g, w := firstDifference(got, decompiled)
 		t.Fatalf("seed %d: decompiled %q, theirs %q", seed, g, w)
 	}
+	dump := bytes.TrimSpace(f.run("-i", "m.bin", "--dump"))
+	if got := m.JSON(); !bytes.Equal(got, dump) {
+		g, w := firstDifference(got, dump)
+		t.Fatalf("seed %d: dumped %q, theirs %q", seed, g, w)
+	}
 	f.compareMappings(seed, m, g.rng)
 }
 

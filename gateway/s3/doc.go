@@ -49,5 +49,8 @@
 // encryption, object lock: asking for such a configuration tells that there
 // is none, by S3's own codes; setting one is NotImplemented (501).
 //
+// What net/http itself refuses, a malformed request line or path escape or
+// headers beyond 64 KiB, gets its plain answer and not S3's XML.
+//
 // Nothing here keeps state outside the FS; any number of gateways may run.
 package s3

@@ -116,14 +116,14 @@ func TestChunkedTransferWithTrailer(t *testing.T) {
 }
 
 func TestThrottleRefusesWhoWaitsTooLong(t *testing.T) {
-	r := newRig(t, func(o *Options) { o.MaxInflightBytes, o.AdmitTimeout = 64<<10, 50*time.Millisecond })
+	r := newRig(t, func(o *Options) { o.MaxInflightBytes, o.AdmitTimeout = 256<<10, 50*time.Millisecond })
 	r.must(200, "PUT", "/box", nil)
 	conn, _ := r.raw(r.signed("PUT", "/box/slow", nil), 64<<10)
 	for deadline := time.Now().Add(5 * time.Second); ; {
-		if !r.g.uploads.try(1) {
+		if !r.g.small.try(1) {
 			break
 		}
-		r.g.uploads.release(1)
+		r.g.small.release(1)
 		if time.Now().After(deadline) {
 			t.Fatal("the slow upload was never admitted")
 		}
@@ -135,6 +135,29 @@ func TestThrottleRefusesWhoWaitsTooLong(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("its room was not given back")
 		}
+	}
+}
+
+// Large uploads that fill their share don't hold up small ones.
+func TestSmallUploadsHaveRoomOfTheirOwn(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.AdmitTimeout = 50 * time.Millisecond })
+	r.must(200, "PUT", "/box", nil)
+	n, err := r.g.uploads.acquire(context.Background(), 1<<40, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.g.uploads.release(n)
+	r.must(200, "PUT", "/box/k", random(256<<10))
+	wantError(t, "a large one", r.do(r.signed("PUT", "/box/k", random(256<<10+1))), 503, "SlowDown")
+}
+
+// A body that is announced too long is refused before a byte of it comes.
+func TestTooLarge(t *testing.T) {
+	r := newRig(t, nil)
+	r.must(200, "PUT", "/box", nil)
+	_, in := r.raw(r.signed("PUT", "/box/k", nil), MaxPut+1)
+	if line, err := in.ReadString('\n'); err != nil || !strings.Contains(line, " 400 ") {
+		t.Errorf("%q, %v", line, err)
 	}
 }
 

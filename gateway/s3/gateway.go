@@ -39,7 +39,8 @@ type Options struct {
 	Now    func() time.Time // default time.Now
 	// MaxInflightBytes bounds the bytes of uploads admitted but not yet
 	// stored. A request waits for room before a byte of its body is read,
-	// and is answered SlowDown after AdmitTimeout. Default 32 MiB.
+	// and is answered SlowDown after AdmitTimeout. A quarter is kept for
+	// bodies of up to 256 KiB. Default 32 MiB.
 	MaxInflightBytes int64
 	// MaxReadBytes bounds what downloads hold in memory. Default 32 MiB.
 	MaxReadBytes int64
@@ -89,7 +90,8 @@ type Gateway struct {
 	o       Options
 	router  *mux.Router
 	keys    sig.Keys
-	uploads *throttle
+	small   *throttle // uploads of one piece: they don't queue behind slow large ones
+	uploads *throttle // the others
 	reads   *throttle
 	hostID  string
 	idBase  uint64
@@ -112,7 +114,8 @@ func New(o Options) *Gateway {
 		panic("s3: New needs FS and Users")
 	}
 	o.setDefaults()
-	g := &Gateway{o: o, uploads: newThrottle(o.MaxInflightBytes), reads: newThrottle(o.MaxReadBytes)}
+	small := o.MaxInflightBytes / 4
+	g := &Gateway{o: o, small: newThrottle(small), uploads: newThrottle(o.MaxInflightBytes - small), reads: newThrottle(o.MaxReadBytes)}
 	g.mu.idle = make(chan struct{})
 	var seed [16]byte
 	rand.Read(seed[:])

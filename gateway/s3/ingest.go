@@ -371,13 +371,17 @@ func bodyError(err error) error {
 	return fmt.Errorf("%w: %w", errBodyRead, err)
 }
 
-// admit waits for room for the body. What it gives is to be released.
+// admit waits for room for the body. What it gives is to be called once.
 func (rq *request) admit(size int64) (release func(), err error) {
-	n, err := rq.g.uploads.acquire(rq.ctx(), charge(size), rq.g.o.AdmitTimeout)
+	t := rq.g.uploads
+	if size <= firstPiece {
+		t = rq.g.small
+	}
+	n, err := t.acquire(rq.ctx(), charge(size), rq.g.o.AdmitTimeout)
 	if err != nil {
 		return nil, err
 	}
-	return func() { rq.g.uploads.release(n) }, nil
+	return func() { t.release(n) }, nil
 }
 
 // charge is what an upload of so many bytes holds in memory: Bufs come in

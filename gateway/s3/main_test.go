@@ -67,8 +67,10 @@ func newRig(t testing.TB, edit func(*Options)) *rig {
 		if mem.writers != 0 {
 			t.Errorf("%d writers were neither published nor aborted", mem.writers)
 		}
-		if g.uploads.free != g.uploads.size || g.reads.free != g.reads.size {
-			t.Errorf("throttle: %d of %d and %d of %d bytes free after all", g.uploads.free, g.uploads.size, g.reads.free, g.reads.size)
+		for name, th := range map[string]*throttle{"small": g.small, "uploads": g.uploads, "reads": g.reads} {
+			if th.free != th.size {
+				t.Errorf("throttle %s: %d of %d bytes free after all", name, th.free, th.size)
+			}
 		}
 	})
 	return r

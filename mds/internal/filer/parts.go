@@ -116,7 +116,10 @@ func (f *Filer) WriteParts(ctx context.Context, sid uint64, rows []inode.Row) er
 
 // removeParts deletes x.SID; no error if it isn't there.
 func (f *Filer) removeParts(ctx context.Context, sid uint64) error {
-	_, err := f.data.Do(ctx, &rados.Op{Object: partsName(sid), Ops: []wire.Op{{Code: wire.OpDelete}}})
+	_, err := f.data.Do(ctx, &rados.Op{Object: partsName(sid), Ops: []wire.Op{{Code: wire.OpStat}}})
+	if err == nil {
+		_, err = f.data.Do(ctx, &rados.Op{Object: partsName(sid), Ops: []wire.Op{{Code: wire.OpDelete}}})
+	}
 	if kindIs(err, wire.ENOENT) {
 		return nil
 	}

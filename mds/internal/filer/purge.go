@@ -34,8 +34,8 @@ func (f *Filer) deleteObjects(ctx context.Context, sid, first, last uint64, snap
 }
 
 // Purge deletes the objects of stream sid below size. A size of 0 says that
-// it isn't known: it deletes objects 0, 1, … until so many in a row are
-// missing that a Stream can't have written more, and the part list x.SID if
+// it isn't known: it looks for objects 0, 1, … until so many in a row are
+// missing that a Stream can't have written more, deletes those found, and the part list x.SID if
 // there is one. snaps is the context of the deletes: what a snapshot in it
 // shows stays readable. The stream's writer must have ended. Repeating it is
 // harmless.
@@ -43,21 +43,12 @@ func (f *Filer) Purge(ctx context.Context, sid, size uint64, snaps wire.SnapCont
 	if size > 0 {
 		return f.deleteObjects(ctx, sid, 0, (size-1)/ObjectSize, snaps)
 	}
-	misses := 0
-	err := f.each(ctx, 0, MaxFile/ObjectSize,
-		func(n uint64) *rados.Op { return deleteOp(sid, n, snaps) },
-		func(n uint64, _ *rados.Reply, err error) (bool, error) {
-			switch {
-			case err == nil:
-				misses = 0
-				f.Metrics.Purged.Add(1)
-			case kindIs(err, wire.ENOENT):
-				misses++
-			default:
-				return false, wire.Wrap("filer.delete", objectName(sid, n), err)
-			}
-			return misses < missesInRow, nil
-		})
+	// Looking first costs a read for each object that isn't there; deleting
+	// it would cost an entry in a placement group's log.
+	_, objects, err := f.stored(ctx, sid, 0)
+	if err == nil && objects > 0 {
+		err = f.deleteObjects(ctx, sid, 0, objects-1, snaps)
+	}
 	if err != nil {
 		return err
 	}
@@ -68,6 +59,13 @@ func (f *Filer) Purge(ctx context.Context, sid, size uint64, snaps wire.SnapCont
 // it looks from the object of atLeast on until missesInRow are missing. For
 // a file that was open for write when its mds died.
 func (f *Filer) StoredSize(ctx context.Context, sid, atLeast uint64) (size uint64, err error) {
+	size, _, err = f.stored(ctx, sid, atLeast)
+	return size, err
+}
+
+// stored is StoredSize that also gives the number of the last object that is
+// there, plus one.
+func (f *Filer) stored(ctx context.Context, sid, atLeast uint64) (size, objects uint64, err error) {
 	size = atLeast
 	misses := 0
 	err = f.each(ctx, atLeast/ObjectSize, MaxFile/ObjectSize,
@@ -79,6 +77,7 @@ func (f *Filer) StoredSize(ctx context.Context, sid, atLeast uint64) (size uint6
 			case err == nil:
 				misses = 0
 				size = max(size, n*ObjectSize+min(reply.Results[0].Size, ObjectSize))
+				objects = n + 1
 			case kindIs(err, wire.ENOENT):
 				misses++
 			default:
@@ -86,7 +85,7 @@ func (f *Filer) StoredSize(ctx context.Context, sid, atLeast uint64) (size uint6
 			}
 			return misses < missesInRow, nil
 		})
-	return size, err
+	return size, objects, err
 }
 
 // Truncated is c cut to size: the content to publish with the new size. ok

@@ -173,8 +173,17 @@ func (s *Store) checkpoint(buf []byte) error {
 		return nil
 	}
 	s.mu.Unlock()
-	if err := s.db.ForceFlush(); err != nil {
-		return err
+	for tries := 1; ; tries++ {
+		err := s.db.ForceFlush()
+		if err == nil {
+			break
+		}
+		if wire.ErrnoOf(err) == wire.ENOSPC {
+			err = s.waitSpace(tries)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	for {
 		n, err := s.flush(buf)

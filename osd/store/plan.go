@@ -30,6 +30,7 @@ type plan struct {
 
 	large  []largeWrite // data that lies on the disk already
 	blocks []block      // fetched for read-modify-write
+	failed block        // could not be fetched once; without buf
 	force  bool         // may use the reserve
 
 	objects int64  // more than before

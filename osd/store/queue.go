@@ -236,11 +236,17 @@ func (s *Store) fetchBlock(p *plan) error {
 	s.mu.Lock()
 	s.unpin(pin)
 	s.mu.Unlock()
-	if err != nil {
-		b.buf.Release()
+	if err == nil {
+		p.blocks = append(p.blocks, b)
+		return nil
+	}
+	b.buf.Release()
+	// The plan may be out of date by now. If it asks for the same again, the
+	// block is believed to be damaged.
+	if again := p.failed.unit == b.unit && p.failed.crc == b.crc; again {
 		return err
 	}
-	p.blocks = append(p.blocks, b)
+	p.failed = b
 	return nil
 }
 

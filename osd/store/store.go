@@ -159,6 +159,9 @@ func (s *Store) unpin(p *pin) {
 	p.prev.next, p.next.prev = p.next, p.prev
 	if oldest {
 		s.settle()
+		if s.flushWanted {
+			s.flushGo.Signal()
+		}
 	}
 }
 

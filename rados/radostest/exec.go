@@ -37,6 +37,8 @@ func (v *vector) exec(op *wire.Op, r *wire.OpResult) int32 {
 		return v.assertVer(op.Num)
 	case wire.OpOmapCmp:
 		return v.omapCmp(op)
+	case wire.OpCmpXattr:
+		return v.cmpXattr(op)
 	}
 	if v.old == nil || v.cur == nil {
 		return errENOENT
@@ -67,8 +69,6 @@ func (v *vector) execRead(op *wire.Op, r *wire.OpResult) int32 {
 			r.KVs = append(r.KVs, wire.KV{Key: k, Value: slices.Clone(val)})
 			return true
 		})
-	case wire.OpCmpXattr:
-		return v.cmpXattr(op)
 	case wire.OpOmapGetHeader:
 		r.Value = slices.Clone(v.old.header)
 	case wire.OpOmapGetKeys, wire.OpOmapGetVals:
@@ -125,7 +125,12 @@ func (v *vector) cmpExt(op *wire.Op) int32 {
 	return ok
 }
 
+// cmpXattr compares with the attribute before the vector, even behind a
+// DELETE in it.
 func (v *vector) cmpXattr(op *wire.Op) int32 {
+	if v.old == nil {
+		return errENOENT
+	}
 	stored, _ := v.old.xattrs.Get(op.Name)
 	var c int
 	switch op.CmpMode {

@@ -88,7 +88,13 @@ func (v *vector) writeData(op *wire.Op) int32 {
 		}
 		return ok
 	case wire.OpZero:
-		if v.cur != nil {
+		switch {
+		case v.cur == nil || n == 0 || off >= v.cur.size:
+		case off+n >= v.cur.size: // as Ceph: up to the end is a truncation
+			v.modified = true
+			v.touch(off, v.cur.size-off)
+			v.cur.truncate(off)
+		default:
 			v.modified = true
 			v.touch(off, n)
 			v.cur.zero(off, n)

@@ -96,6 +96,8 @@ func TestVectors(t *testing.T) {
 		{"truncate and zero", []step{{[]wire.Op{{Code: wire.OpTruncate, Off: 9}, {Code: wire.OpZero, Off: 0, Len: 4}}, 0},
 			{[]wire.Op{{Code: wire.OpStat}}, noent},
 			{[]wire.Op{write(0, "abcdef"), {Code: wire.OpTruncate, Off: 3}, {Code: wire.OpTruncate, Off: 5}}, 0}}, "abc\x00\x00"},
+		{"zero", []step{{[]wire.Op{write(0, "abcdef"), {Code: wire.OpZero, Off: 1, Len: 2}, {Code: wire.OpZero, Off: 6, Len: 2}}, 0}}, "a\x00\x00def"},
+		{"zero to the end truncates", []step{{[]wire.Op{write(0, "abcdef"), {Code: wire.OpZero, Off: 2, Len: 4}}, 0}}, "ab"},
 		{"append", []step{{[]wire.Op{{Code: wire.OpAppend, Data: wire.DataOf([]byte("ab"))}, {Code: wire.OpAppend, Data: wire.DataOf([]byte("cd"))}}, 0}}, "abcd"},
 	}
 	for _, tt := range tests {

@@ -50,6 +50,11 @@ func (p *Pool) run(op *rados.Op) *rados.Reply {
 	} else {
 		v.old = v.obj.at(op.Snap)
 		v.cur = v.old
+		if v.old == nil && len(op.Ops) > 0 && op.Ops[0].Code != wire.OpListSnaps && op.Ops[0].Code != wire.OpPGNLS {
+			// A vector that only reads is not even started.
+			reply.Result, reply.Results[0].Rval = errENOENT, errENOENT
+			return v.finish(reply)
+		}
 	}
 	for i := range op.Ops {
 		r := &reply.Results[i]

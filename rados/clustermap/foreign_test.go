@@ -34,6 +34,11 @@ func TestForeign(t *testing.T) {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 		compareJSON(t, fmt.Sprintf("seed %d", seed), m, dump)
+		text, err := exec.Command(tool, file, "--print").Output()
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		compareDump(t, fmt.Sprintf("seed %d", seed), m, text)
 		compared := 0
 		for line := range strings.Lines(string(out)) {
 			var pg wire.PGID

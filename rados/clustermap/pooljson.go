@@ -2,6 +2,7 @@ package clustermap
 
 import (
 	"fmt"
+	"iter"
 	"strings"
 )
 
@@ -79,11 +80,7 @@ func (p *Pool) jsonSnaps(w *jsonWriter) {
 			})
 		}
 	})
-	var ranges []string
-	for _, r := range p.RemovedSnaps {
-		ranges = append(ranges, fmt.Sprintf("%x~%x", uint64(r.Start), r.Len))
-	}
-	w.text("removed_snaps", "["+strings.Join(ranges, ",")+"]")
+	w.text("removed_snaps", p.RemovedSnaps.String())
 }
 
 func (p *Pool) jsonRest(w *jsonWriter) {
@@ -127,16 +124,26 @@ func (p *Pool) jsonRest(w *jsonWriter) {
 	})
 }
 
-// jsonOpts writes the options by name, in the order of names.
-func (p *Pool) jsonOpts(w *jsonWriter) {
-	byName := map[string]PoolOpt{}
-	for k, o := range p.Opts {
-		if k >= 0 && int(k) < len(optNames) {
-			byName[optNames[k]] = o
+// sortedOpts gives the options by name, in the order of names.
+func (p *Pool) sortedOpts() iter.Seq2[string, PoolOpt] {
+	return func(yield func(string, PoolOpt) bool) {
+		byName := map[string]PoolOpt{}
+		for k, o := range p.Opts {
+			if k >= 0 && int(k) < len(optNames) {
+				byName[optNames[k]] = o
+			}
+		}
+		for _, name := range sortedKeys(byName) {
+			if !yield(name, byName[name]) {
+				return
+			}
 		}
 	}
-	for _, name := range sortedKeys(byName) {
-		switch o := byName[name]; o.Kind {
+}
+
+func (p *Pool) jsonOpts(w *jsonWriter) {
+	for name, o := range p.sortedOpts() {
+		switch o.Kind {
 		case 0:
 			w.text(name, o.Str)
 		case 1:

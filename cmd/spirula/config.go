@@ -27,7 +27,7 @@ type config struct {
 	AccessKey string `flag:"access-key" help:"S3 access key of the first user; generated on the first start if empty"`
 	SecretKey string `flag:"secret-key" secret:"yes" help:"S3 secret key of the first user; generated on the first start if empty"`
 	Domain    string `flag:"domain" help:"domain for virtual-host style S3 requests (BUCKET.DOMAIN); path style always works"`
-	Region    string `flag:"region" default:"us-east-1" help:"region that S3 clients are told"`
+	Region    string `flag:"region" help:"the one region that S3 requests may be signed for; empty: any is taken, and us-east-1 is told"`
 	Memory    string `flag:"memory" default:"192MiB" help:"memory budget for caches and data in flight"`
 	LogLevel  string `flag:"log-level" default:"info" help:"debug, info, warn or error"`
 }

@@ -400,9 +400,9 @@ func TestFull(t *testing.T) {
 // works, and then there is room again.
 func TestIndexFull(t *testing.T) {
 	d := disk.NewMem()
-	d.SetCapacity(48 << 20)
+	d.SetCapacity(128 << 20)
 	o := small()
-	o.GrowBytes, o.IndexBytes, o.BallastBytes, o.Memory = 4<<20, 16<<20, 8<<20, 4<<20
+	o.GrowBytes, o.IndexBytes, o.BallastBytes, o.Memory = 4<<20, 48<<20, 40<<20, 4<<20
 	s := newStore(t, d, o)
 	q := s.NewSequencer()
 	set := func(obj, i int) error {
@@ -416,14 +416,14 @@ func TestIndexFull(t *testing.T) {
 	}
 	obj, i := 0, 0
 	var err error
-	for ; i < 5000; i++ {
+	for ; i < 8000; i++ {
 		if err = set(obj, i); err != nil {
 			break
 		}
 		obj = i / 100
 	}
 	if wire.ErrnoOf(err) != wire.ENOSPC {
-		t.Fatalf("%d sets of 32 KB fit on 48 MiB, then %v", i, err)
+		t.Fatalf("%d sets of 32 KB fit on 128 MiB, then %v", i, err)
 	}
 	if !s.Statfs().Full {
 		t.Errorf("not full: %+v", s.Statfs())

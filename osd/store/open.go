@@ -166,13 +166,14 @@ func (s *Store) openFiles() (err error) {
 	return wire.Wrap("store.open", "log", err)
 }
 
-// ballast is how much the index is to hold back.
+// ballast is how much the index is to hold back: its largest compaction
+// writes 32 tables.
 func (s *Store) ballast() (int64, error) {
 	if n := s.o.BallastBytes; n != 0 {
 		return max(0, n), nil
 	}
 	total, _, err := s.d.Space()
-	return min(256<<20, total/64), wire.Wrap("store.space", "", err)
+	return min(256<<20, total/16), wire.Wrap("store.space", "", err)
 }
 
 func (s *Store) openIndex() (err error) {

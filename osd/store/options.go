@@ -38,7 +38,7 @@ type Options struct {
 	// is the larger of 256 MiB and 3 % of the disk, at most an eighth.
 	IndexBytes int64
 	// BallastBytes is held back by the index itself for the case that
-	// others fill the disk; 0 is 256 MiB, at most a 64th of the disk, and a
+	// others fill the disk; 0 is 256 MiB, at most a 16th of the disk, and a
 	// negative number holds nothing back.
 	BallastBytes int64
 

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/spirula/spirula/gateway/user"
@@ -39,7 +38,7 @@ type cluster struct {
 	monKV  *kv.DB
 	mon    *mon.Mon
 	store  *store.Store
-	osdMon *osdMon
+	osdMon *rados.MonSession
 	osd    *osd.OSD
 	client *rados.Client
 	fs     *mds.FS
@@ -164,7 +163,9 @@ func (cl *cluster) startOSD(fsid, uuid wire.FSID, memory int64, fatal func(error
 	}
 	// The nonce tells this start of the daemon from the one before.
 	addr := wire.Addr{Type: wire.AddrMsgr2, Nonce: uint32(time.Now().UnixNano()), IP: netip.AddrPortFrom(cl.mon.Addr().IP.Addr(), osdPort)}
-	cl.osdMon = newOSDMon(cl.net, cl.mon.Addr(), addr, log)
+	cl.osdMon = rados.DialMon(rados.MonOptions{
+		Net: cl.net, Addrs: []wire.Addr{cl.mon.Addr()}, Name: wire.EntityName{Type: wire.EntityOSD, Num: 0}, MyAddr: addr, Log: log,
+	})
 	cl.osd, err = osd.New(osd.Options{
 		ID: 0, UUID: uuid, Store: cl.store, Network: cl.net, Mon: cl.osdMon, Addr: addr, Host: "localhost", Log: log, Fatal: fatal,
 	})
@@ -291,46 +292,4 @@ func (m *monKV) Apply(b *mon.Batch) error {
 	}
 	m.seq++
 	return m.db.ApplySync(&out, m.seq)
-}
-
-// osdMon is an OSD's session with the mons.
-type osdMon struct {
-	*rados.MonSession
-	mu sync.Mutex
-	fn func(*wire.MOSDMap)
-}
-
-func newOSDMon(net msgr.Network, mon, osdAddr wire.Addr, log *slog.Logger) *osdMon {
-	m := &osdMon{}
-	m.MonSession = rados.DialMon(rados.MonOptions{
-		Net: net, Addrs: []wire.Addr{mon}, Name: wire.EntityName{Type: wire.EntityOSD, Num: 0}, MyAddr: osdAddr, Log: log,
-		Handle: m.handle,
-	})
-	return m
-}
-
-func (m *osdMon) handle(msg wire.Message) {
-	maps, ok := msg.(*wire.MOSDMap)
-	if !ok {
-		return
-	}
-	m.mu.Lock()
-	fn := m.fn
-	m.mu.Unlock()
-	if fn != nil {
-		fn(maps)
-	}
-}
-
-// SubscribeOSDMap implements osd.Mon.
-func (m *osdMon) SubscribeOSDMap(ctx context.Context, from wire.Epoch, fn func(*wire.MOSDMap)) {
-	m.mu.Lock()
-	m.fn = fn
-	m.mu.Unlock()
-	context.AfterFunc(ctx, func() {
-		m.mu.Lock()
-		m.fn = nil
-		m.mu.Unlock()
-	})
-	m.Subscribe("osdmap", uint64(from))
 }

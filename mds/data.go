@@ -70,12 +70,6 @@ func (fs *FS) currentLocked(in *inode.Inode) *inode.Inode {
 	return in
 }
 
-func (fs *FS) openChangedLocked(d *inode.Dentry) {
-	if d != nil && d.Inode != nil {
-		fs.inodeChangedLocked(d.Inode)
-	}
-}
-
 // inodeChangedLocked tells an open file that its record was journaled.
 func (fs *FS) inodeChangedLocked(in *inode.Inode) {
 	if of := fs.open[in.Ino]; of != nil {
@@ -271,9 +265,7 @@ func (fs *FS) ownContent(ctx context.Context, in *inode.Inode) error {
 		s.Abort()
 	}
 	if err == nil {
-		used := false
 		err = fs.update(ctx, func(t *txn) error {
-			used = false
 			now, err := t.inode(in.Ino)
 			if err != nil {
 				return err
@@ -283,18 +275,13 @@ func (fs *FS) ownContent(ctx context.Context, in *inode.Inode) error {
 			}
 			c := clone(now)
 			c.Content = inode.Content{Kind: inode.Plain, Stream: sid}
-			used = true
 			if err := t.dropContent(&now.Content, now.Size); err != nil {
 				return err
 			}
 			return t.putInode(c)
 		})
-		if err == nil && used {
-			fs.settle(sid)
-			return nil
-		}
 	}
-	go fs.dropStream(sid, in.Size)
+	fs.dropStream(sid, in.Size) // unless the file has it now
 	return err
 }
 
@@ -348,17 +335,15 @@ func (fs *FS) abandonLocked(of *openFile) {
 	if fs.open[of.in.Ino] == of {
 		delete(fs.open, of.in.Ino)
 	}
-	fs.wg.Add(1)
-	go func() {
-		defer fs.wg.Done()
-		of.file.Discard(context.Background())
+	fs.backgroundLocked(func(ctx context.Context) {
+		of.file.Discard(ctx)
 		fs.mu.Lock()
 		if !of.released {
 			of.released = true
 			of.file.Release()
 		}
 		fs.mu.Unlock()
-	}()
+	})
 }
 
 // Write writes d at off over what is there. stable waits until data and size

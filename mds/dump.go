@@ -41,6 +41,8 @@ func dumpEvent(w io.Writer, pos uint64, event []byte) error {
 			fmt.Fprintf(w, "  unconfirmed %x at %x %q\n", it.stream, it.at.dir, it.at.token)
 		case itemConfirmed:
 			fmt.Fprintf(w, "  confirmed %x\n", it.stream)
+		case itemUndone:
+			fmt.Fprintf(w, "  undone %x\n", it.stream)
 		case itemBorn:
 			fmt.Fprintf(w, "  born %x\n", it.ino)
 		case itemForgotten:

@@ -23,6 +23,7 @@ import (
 //	8 born        u64 dir
 //	9 forgotten   u64 dir
 //	10 split       u8 ended, u64 dir, u32 from, u32 to, at, u8 in table, u32 n, n x (u32 fragment, first)
+//	11 undone      u64 stream
 //
 // A put of an inode with links (Nlink > 0) implies its row. Items 8 come before the puts into the new
 // directory.
@@ -42,6 +43,7 @@ const (
 	itemBorn        = 8
 	itemForgotten   = 9
 	itemSplit       = 10
+	itemUndone      = 11
 )
 
 // place names a dentry.
@@ -125,8 +127,13 @@ func appendUnconfirmed(b []byte, stream uint64, at place, old *inode.Dentry) []b
 	return appendDentry(append(b, 1), old)
 }
 
-func appendConfirmed(b []byte, stream uint64) []byte {
-	return binary.LittleEndian.AppendUint64(append(b, itemConfirmed), stream)
+// appendConfirmed ends an unconfirmed publish: kept, or undone.
+func appendConfirmed(b []byte, stream uint64, kept bool) []byte {
+	kind := byte(itemUndone)
+	if kept {
+		kind = itemConfirmed
+	}
+	return binary.LittleEndian.AppendUint64(append(b, kind), stream)
 }
 
 func appendIno(b []byte, kind uint8, ino Ino) []byte {
@@ -278,7 +285,7 @@ func decodeEvent(b []byte, fn func(*eventItem) error) error {
 			if r.u8() == 1 {
 				it.dentry = r.dentry()
 			}
-		case itemConfirmed:
+		case itemConfirmed, itemUndone:
 			it.stream = r.u64()
 		case itemBorn, itemForgotten:
 			it.ino = Ino(r.u64())

@@ -71,7 +71,13 @@ type FS struct {
 	pending     map[place]*pendingPublish
 	closed      bool
 
-	stop   chan struct{}
+	// marks are ends of events that were durable at former write-backs,
+	// ascending: where the journal may be trimmed. Of the write-back alone.
+	marks []tree.Pos
+
+	// ctx ends when Close begins: what runs in the background stops then.
+	ctx    context.Context
+	stop   context.CancelFunc
 	kick   chan struct{} // wakes the write-back early
 	strays chan struct{} // wakes the purge
 	wg     sync.WaitGroup
@@ -85,8 +91,9 @@ func Open(ctx context.Context, o Options) (*FS, error) {
 		o: o, log: o.Log,
 		inFlight: map[uint64]struct{}{}, open: map[Ino]*openFile{}, pins: map[uint64]*pin{},
 		pending: map[place]*pendingPublish{},
-		stop:    make(chan struct{}), kick: make(chan struct{}, 1), strays: make(chan struct{}, 1),
+		kick:    make(chan struct{}, 1), strays: make(chan struct{}, 1),
 	}
+	fs.ctx, fs.stop = context.WithCancel(context.Background())
 	j, err := journal.Open(ctx, o.Meta, o.Rank, journal.Options{
 		Holder: o.Holder, Exclusive: o.Exclusive, Logger: o.Log, Deposed: o.Fatal,
 	})
@@ -101,13 +108,17 @@ func Open(ctx context.Context, o Options) (*FS, error) {
 		SplitBegin: fs.splitBegin, SplitEnd: fs.splitEnd, BirthLogged: fs.birthLogged,
 	})
 	if err := fs.recover(ctx); err != nil {
+		fs.mu.Lock()
+		fs.closed = true
+		fs.mu.Unlock()
+		fs.stop()
+		fs.wg.Wait()
 		j.Close(ctx)
 		fs.filer.Close(ctx)
 		return nil, wire.Wrap("mds open", fmt.Sprintf("rank %d", o.Rank), err)
 	}
-	fs.wg.Add(2)
-	go fs.maintain()
-	go fs.purgeStrays()
+	fs.background(fs.maintain)
+	fs.background(fs.purgeStrays)
 	return fs, nil
 }
 
@@ -163,7 +174,7 @@ func (fs *FS) Close(ctx context.Context) error {
 	}
 	fs.closed = true
 	fs.mu.Unlock()
-	close(fs.stop)
+	fs.stop()
 	fs.wg.Wait()
 	err := fs.closeFiles(ctx, 0)
 	if e := fs.filer.Close(ctx); err == nil {
@@ -224,7 +235,8 @@ func (fs *FS) appendNumbersLocked(b []byte) []byte {
 }
 
 // newStream gives the number of a stream to be written before any event names
-// it. It stays among those in flight until settle.
+// it. It is among those in flight until an event does, or dropStream purged
+// it.
 func (fs *FS) newStream(ctx context.Context) (uint64, error) {
 	var n uint64
 	pos, err := fs.run(ctx, func(t *txn) error {
@@ -234,27 +246,69 @@ func (fs *FS) newStream(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return n, fs.settled(ctx, pos)
+	if err := fs.settled(ctx, pos); err != nil {
+		fs.settle(n)
+		return 0, err
+	}
+	return n, nil
 }
 
-// settle takes a stream off those in flight: an event names it, or its
-// objects are gone.
+// namedLocked takes the streams that a record names off those in flight, in
+// the step that makes them belong to it: an account of the numbers appended
+// later must not call them unused.
+func (fs *FS) namedLocked(in *inode.Inode) {
+	if len(fs.inFlight) == 0 {
+		return
+	}
+	for c := &in.Content; c != nil; c = c.Base {
+		delete(fs.inFlight, c.Stream)
+	}
+}
+
+// settle takes a stream off those in flight: it has no objects.
 func (fs *FS) settle(n uint64) {
 	fs.mu.Lock()
 	delete(fs.inFlight, n)
 	fs.mu.Unlock()
 }
 
-// dropStream purges a stream that nothing names.
+// dropStream has a stream purged that nothing names, in the background. One
+// that an event names stays: its publisher may have been told nothing but
+// that the wait for the journal was cut short.
 func (fs *FS) dropStream(sid, size uint64) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	if err := fs.filer.Purge(ctx, sid, size, wire.SnapContext{}); err != nil {
-		// The number stays in flight, so the next start tries again.
-		fs.log.Warn("could not remove the objects of an unfinished upload; the next start tries again", "stream", sid, "err", err)
+	fs.mu.Lock()
+	_, unnamed := fs.inFlight[sid]
+	fs.mu.Unlock()
+	if !unnamed {
 		return
 	}
-	fs.settle(sid)
+	fs.background(func(ctx context.Context) {
+		if err := fs.filer.Purge(ctx, sid, size, wire.SnapContext{}); err != nil {
+			// The number stays in flight, so the next start tries again.
+			fs.log.Warn("could not remove the objects of an unfinished upload; the next start tries again", "stream", sid, "err", err)
+			return
+		}
+		fs.settle(sid)
+	})
+}
+
+// background runs f beside the caller; Close waits for it. Once Close has
+// begun to wait, f is left out: what it was to do is in the journal.
+func (fs *FS) background(f func(ctx context.Context)) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	fs.backgroundLocked(f)
+}
+
+func (fs *FS) backgroundLocked(f func(ctx context.Context)) {
+	if fs.closed {
+		return
+	}
+	fs.wg.Add(1)
+	go func() {
+		defer fs.wg.Done()
+		f(fs.ctx)
+	}()
 }
 
 // treeDir is the tree's way to a live directory's record.

@@ -2,6 +2,7 @@ package mds
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/spirula/spirula/mds/internal/inode"
@@ -9,30 +10,14 @@ import (
 	"github.com/spirula/spirula/rados/wire"
 )
 
-// untilStop is a context that ends when Close begins.
-func (fs *FS) untilStop() (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(context.Background())
-	go func() {
-		select {
-		case <-fs.stop:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, cancel
-}
-
 // maintain writes metadata back, trims the journal behind it, and closes
 // files that are quiet, until Close.
-func (fs *FS) maintain() {
-	defer fs.wg.Done()
-	ctx, cancel := fs.untilStop()
-	defer cancel()
+func (fs *FS) maintain(ctx context.Context) {
 	tick := time.NewTicker(fs.o.Flush)
 	defer tick.Stop()
 	for {
 		select {
-		case <-fs.stop:
+		case <-ctx.Done():
 			return
 		case <-tick.C:
 		case <-fs.kick:
@@ -73,18 +58,36 @@ func (fs *FS) writeBack(ctx context.Context) error {
 	return fs.journal.Trim(ctx, uint64(trim))
 }
 
-// trimTo is how far the journal isn't needed any more.
+// maxMarks bounds FS.marks; over it every other one is given up.
+const maxMarks = 256
+
+// trimTo is how far the journal isn't needed any more: the end of an event
+// before the oldest that is.
 func (fs *FS) trimTo(durable tree.Pos) tree.Pos {
+	if n := len(fs.marks); n == 0 || fs.marks[n-1] < durable {
+		fs.marks = append(fs.marks, durable)
+	}
 	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	trim := durable
-	if oldest, dirty := fs.tree.OldestDirty(); dirty && oldest <= trim {
-		trim = oldest - 1
+	needed := durable + 1
+	if oldest, dirty := fs.tree.OldestDirty(); dirty {
+		needed = min(needed, oldest)
 	}
 	for _, p := range fs.pending {
-		if p.pos <= trim {
-			trim = p.pos - 1
+		needed = min(needed, p.pos)
+	}
+	fs.mu.Unlock()
+	n, _ := slices.BinarySearch(fs.marks, needed)
+	if n == 0 {
+		return 0
+	}
+	trim := fs.marks[n-1]
+	fs.marks = fs.marks[n-1:]
+	if len(fs.marks) > maxMarks {
+		kept := fs.marks[:0:0]
+		for i := 0; i < len(fs.marks); i += 2 {
+			kept = append(kept, fs.marks[i])
 		}
+		fs.marks = kept
 	}
 	return trim
 }
@@ -94,14 +97,11 @@ const strayBatch = 128
 
 // purgeStrays removes the objects of strays, as their last readers leave,
 // until Close.
-func (fs *FS) purgeStrays() {
-	defer fs.wg.Done()
-	ctx, cancel := fs.untilStop()
-	defer cancel()
+func (fs *FS) purgeStrays(ctx context.Context) {
 	wake(fs.strays)
 	for {
 		select {
-		case <-fs.stop:
+		case <-ctx.Done():
 			return
 		case <-fs.strays:
 		}

@@ -160,6 +160,11 @@ func (t *txn) publish(cred *Cred, bucket Ino, key string, c *content) (*inode.In
 	s3.Data = in.Data
 	in.S3 = &s3
 	nd := &inode.Dentry{Inode: in, Ino: in.Ino, Type: in.Type, Unconfirmed: c.stream != 0}
+	if nd.Unconfirmed && f.d != nil {
+		if f.d, err = t.withInline(dir, f.token, f.d); err != nil {
+			return nil, err
+		}
+	}
 	if f.d == nil {
 		err = t.addEntry(dir, f.token, nd)
 	} else {
@@ -172,6 +177,23 @@ func (t *txn) publish(cred *Cred, bucket Ino, key string, c *content) (*inode.In
 		t.publishPending(place{dir, f.token}, c.stream, f.d)
 	}
 	return in, nil
+}
+
+// withInline gives a dentry that could be put back when its inline bytes are
+// gone from beside it.
+func (t *txn) withInline(dir Ino, token string, d *inode.Dentry) (*inode.Dentry, error) {
+	if d.Inode == nil || d.Inode.Content.Kind != inode.Inline || d.Inode.Content.Inline != nil {
+		return d, nil
+	}
+	b, err := t.inline(d.Inode)
+	if err != nil {
+		return nil, err
+	}
+	in := clone(d.Inode)
+	in.Content.Inline = b
+	nd := *d
+	nd.Inode = in
+	return &nd, nil
 }
 
 // makeDirs stages the directories that a key needs and that are not there.
@@ -299,12 +321,9 @@ func (fs *FS) confirm(ctx context.Context, at place, keep bool) error {
 		} else if err := t.undo(p, d); err != nil {
 			return err
 		}
-		t.extra = appendConfirmed(t.extra, p.stream)
+		t.extra = appendConfirmed(t.extra, p.stream, keep)
 		t.apply = append(t.apply, func(tree.Pos) {
 			delete(fs.pending, at)
-			if keep {
-				delete(fs.inFlight, p.stream)
-			}
 			close(p.done)
 		})
 		return nil
@@ -402,7 +421,7 @@ func (w *writer) drop() {
 		return
 	}
 	w.s.Abort()
-	w.fs.background(func() { w.fs.dropStream(w.sid, size) })
+	w.fs.dropStream(w.sid, size)
 }
 
 // held gives small content as bytes of its own, for keeping it inline.
@@ -478,11 +497,9 @@ func (w *writer) publishStream(ctx context.Context, key string, c *content) (*in
 	}
 	in, err := w.fs.publish(ctx, &w.cred, w.bucket, key, c)
 	if err != nil {
-		size := w.s.Size()
-		w.fs.background(func() { w.fs.dropStream(w.sid, size) })
+		w.fs.dropStream(w.sid, w.s.Size())
 		return nil, err
 	}
-	w.fs.settle(w.sid)
 	return in, nil
 }
 
@@ -523,7 +540,7 @@ func (w *writer) publishParallel(ctx context.Context, key string, c *content) (i
 	w.s.Abort()
 	if derr != nil {
 		err := fs.confirm(ctx, at, false)
-		fs.background(func() { fs.dropStream(w.sid, c.size) })
+		fs.dropStream(w.sid, c.size)
 		return nil, wrapKey("publish", key, errors.Join(derr, err))
 	}
 	return in, wrapKey("publish", key, fs.confirm(ctx, at, true))
@@ -537,13 +554,4 @@ func (t *txn) placeOf(in *inode.Inode) place {
 		}
 	}
 	panic(fmt.Sprintf("mds: inode %x was published without a row", in.Ino))
-}
-
-// background runs f beside the caller; Close waits for it.
-func (fs *FS) background(f func()) {
-	fs.wg.Add(1)
-	go func() {
-		defer fs.wg.Done()
-		f()
-	}()
 }

@@ -228,9 +228,8 @@ func (fs *FS) copyBytes(ctx context.Context, cred *Cred, r *reader, bucket Ino, 
 	}
 	in, err := fs.publish(ctx, cred, bucket, key, c)
 	if err != nil {
-		fs.background(func() { fs.dropStream(w.sid, c.size) })
+		fs.dropStream(w.sid, c.size)
 		return nil, err
 	}
-	fs.settle(w.sid)
 	return object(key, in), nil
 }

@@ -14,6 +14,9 @@ type replay struct {
 	fs      *FS
 	events  int
 	numbers bool // an item with the numbers was seen
+	// used are the numbers that some event names, the whole journal through:
+	// an account of the numbers may call one of them unused that an event
+	// before it named.
 	used    map[uint64]struct{}
 	pending map[uint64]*pendingPublish
 	splits  map[inode.Ino]tree.Split
@@ -70,7 +73,9 @@ func (r *replay) apply(pos tree.Pos, it *eventItem) error {
 	case itemPut:
 		fs.tree.Put(pos, it.at.dir, it.at.token, it.dentry)
 		if in := it.dentry.Inode; in != nil {
-			r.uses(in)
+			if !it.dentry.Unconfirmed {
+				r.uses(in)
+			}
 			if in.Dir != nil {
 				at, d := it.at, *it.dentry
 				r.dirs[in.Ino] = replayDir{in, func(pos tree.Pos, c *inode.Inode) {
@@ -102,6 +107,9 @@ func (r *replay) apply(pos tree.Pos, it *eventItem) error {
 		r.pending[it.stream] = &pendingPublish{at: it.at, stream: it.stream, old: it.dentry, pos: pos, done: make(chan struct{})}
 	case itemConfirmed:
 		delete(r.pending, it.stream)
+		r.used[it.stream] = struct{}{}
+	case itemUndone:
+		delete(r.pending, it.stream)
 	case itemBorn:
 		fs.tree.Born(it.ino)
 	case itemForgotten:
@@ -123,7 +131,6 @@ func (r *replay) uses(in *inode.Inode) {
 func (r *replay) setNumbers(it *eventItem) {
 	r.numbers = true
 	clear(r.orphans)
-	clear(r.used)
 	for _, n := range it.inFlight {
 		r.orphans[n] = struct{}{}
 	}
@@ -159,6 +166,7 @@ func (r *replay) settle(ctx context.Context) error {
 	fs.mu.Lock()
 	for _, p := range r.pending {
 		fs.pending[p.at] = p
+		fs.inFlight[p.stream] = struct{}{}
 	}
 	for n := range r.orphans {
 		fs.inFlight[n] = struct{}{}
@@ -172,20 +180,20 @@ func (r *replay) settle(ctx context.Context) error {
 		if err := fs.confirm(ctx, p.at, present); err != nil {
 			return err
 		}
-		if !present {
+		if present {
+			delete(r.orphans, p.stream)
+		} else {
 			r.orphans[p.stream] = struct{}{}
 		}
 	}
 	if len(r.orphans) > 0 {
-		fs.background(func() { fs.purgeOrphans(r.orphans) })
+		fs.background(func(ctx context.Context) { fs.purgeOrphans(ctx, r.orphans) })
 	}
 	return nil
 }
 
 // purgeOrphans removes what streams without a name may have left.
-func (fs *FS) purgeOrphans(orphans map[uint64]struct{}) {
-	ctx, cancel := fs.untilStop()
-	defer cancel()
+func (fs *FS) purgeOrphans(ctx context.Context, orphans map[uint64]struct{}) {
 	for n := range orphans {
 		if err := fs.filer.Purge(ctx, n, 0, wire.SnapContext{}); err != nil {
 			if ctx.Err() == nil {

@@ -139,13 +139,23 @@ func (t *txn) commitLocked() tree.Pos {
 			t.fs.tree.Born(ino)
 		}
 		for i := range t.puts {
-			t.fs.tree.Put(pos, t.puts[i].at.dir, t.puts[i].at.token, t.puts[i].d)
-			t.fs.openChangedLocked(t.puts[i].d)
+			d := t.puts[i].d
+			t.fs.tree.Put(pos, t.puts[i].at.dir, t.puts[i].at.token, d)
+			if d == nil || d.Inode == nil {
+				continue
+			}
+			if t.puts[i].at.dir != strayIno {
+				t.fs.inodeChangedLocked(d.Inode)
+			}
+			if !d.Unconfirmed {
+				t.fs.namedLocked(d.Inode)
+			}
 		}
 		for i := range t.rows {
 			t.fs.tree.PutRow(pos, t.rows[i].ino, t.rows[i].row)
 			if r := t.rows[i].row; r != nil && r.Inode != nil {
 				t.fs.inodeChangedLocked(r.Inode)
+				t.fs.namedLocked(r.Inode)
 			}
 		}
 	}

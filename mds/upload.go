@@ -176,11 +176,13 @@ func (fs *FS) PutPart(ctx context.Context, bucket Ino, key, id string, wr Writer
 	part, err := fs.putPart(ctx, bucket, key, id, p, func(*txn) (inode.Content, error) { return c, nil })
 	if err != nil {
 		if w.s != nil {
-			fs.background(func() { fs.dropStream(w.sid, p.Size) })
+			fs.dropStream(w.sid, p.Size)
 		}
 		return Part{}, err
 	}
-	fs.settle(w.sid)
+	if w.s != nil && p.Size == 0 {
+		fs.settle(w.sid)
+	}
 	return part, nil
 }
 
@@ -422,14 +424,11 @@ func (fs *FS) CompleteUpload(ctx context.Context, cred Cred, bucket Ino, key, id
 		return nil, wrapKey("complete upload", key, err)
 	}
 	in, err := fs.publishParts(ctx, &cred, bucket, key, id, &c, parts, pub)
-	if err != nil {
-		if sid != 0 {
-			fs.background(func() { fs.dropStream(sid, 0) })
-		}
-		return nil, err
-	}
 	if sid != 0 {
-		fs.settle(sid)
+		fs.dropStream(sid, 0) // unless the object has it now
+	}
+	if err != nil {
+		return nil, err
 	}
 	return object(key, in), nil
 }
@@ -522,7 +521,7 @@ func (fs *FS) join(ctx context.Context, parts []*inode.Inode, pub *content) (sid
 		return sid, nil
 	}
 	if err := fs.filer.WriteParts(ctx, sid, rows); err != nil {
-		fs.background(func() { fs.dropStream(sid, 0) })
+		fs.dropStream(sid, 0)
 		return 0, err
 	}
 	return sid, nil

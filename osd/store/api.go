@@ -168,7 +168,9 @@ func (t *Txn) Reset() { clear(t.Ops); t.Ops = t.Ops[:0] }
 
 // Stat is what the store knows of an object.
 type Stat struct {
-	Size    uint64 // bytes
+	Size uint64 // bytes
+	// HasOmap is false only if there is no omap entry and no header; it may
+	// stay true when all were removed one by one.
 	HasOmap bool
 }
 

@@ -396,6 +396,29 @@ func TestFull(t *testing.T) {
 	s.Close()
 }
 
+// TestDump looks that every kind of row has its line.
+func TestDump(t *testing.T) {
+	s := newStore(t, disk.NewMem(), small())
+	defer s.Close()
+	furnish(t, s)
+	write(t, s, func(tx *store.Txn) { tx.OmapRmRange(benchObject(1), "a", "b") })
+	var b strings.Builder
+	if err := s.Dump(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"superblock fsid=", "state applied=", "group pos=", "  record ", "    put object 1:", "    range omap", "    alloc ", "    image ", "    objects +3",
+		"\nobject 1:8d9eec79:::bench1:head: nid=", "size=600000", "\nE ", " 0+64@", "units ", "in use", "\nxattr ", "\nomap ", "\nrow 0.0 \"info\": 1 bytes",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
+	}
+	if strings.Contains(b.String(), "damaged") {
+		t.Errorf("damaged:\n%s", b.String())
+	}
+}
+
 // TestIndexFull fills the disk with omap entries: sets are refused, clearing
 // works, and then there is room again.
 func TestIndexFull(t *testing.T) {

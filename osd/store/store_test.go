@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"github.com/spirula/spirula/osd/disk"
 	"github.com/spirula/spirula/osd/store"
 	"github.com/spirula/spirula/osd/store/storetest"
+	"github.com/spirula/spirula/rados/wire"
 )
 
 // small are options for a store that fits into memory and meets all its
@@ -63,6 +65,7 @@ func TestRandom(t *testing.T) {
 					t.Fatalf("seed %d: store %v, model %v", seed, errS, errM)
 				}
 				storetest.Release(tx)
+				readLater(t, &wg, s, m, r.Object(i%r.Objects))
 				if i%40 == 0 {
 					if diff := r.Compare(s, m); diff != "" {
 						t.Fatalf("seed %d: %s", seed, diff)
@@ -86,6 +89,33 @@ func TestRandom(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// readLater pins what an object holds now and reads it a moment later, when
+// it may hold something else or be gone.
+func readLater(t *testing.T, wg *sync.WaitGroup, s, m storetest.Objects, o store.ObjectID) {
+	p, err := s.Pin(o, 0, store.MaxObject)
+	want, errM := m.Read(o, 0, store.MaxObject)
+	if wire.ErrnoOf(err) != wire.ErrnoOf(errM) {
+		t.Errorf("%v: pin %v, model %v", o, err, errM)
+	}
+	if err != nil || errM != nil {
+		return
+	}
+	wg.Add(1)
+	go func() {
+		defer wg.Done()
+		defer p.Close()
+		defer want.Release()
+		time.Sleep(time.Millisecond)
+		got, err := p.Read()
+		if err != nil {
+			t.Error(err)
+		} else if !bytes.Equal(got.AppendTo(nil), want.Bytes()) {
+			t.Errorf("%v: the pinned content changed", o)
+		}
+		got.Release()
+	}()
 }
 
 // TestFormat lets the log be filled with zeros while it is written to, and

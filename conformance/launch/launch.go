@@ -1,0 +1,224 @@
+// Package launch builds the program and runs it as a child process, with a
+// data directory and addresses of its own, for the suites that judge it from
+// outside. A suite's TestMain calls Main, which removes what was built.
+//
+// Nothing here is safe for use by several goroutines, but for the fields of a
+// Server, which stay the same over restarts.
+package launch
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The keys of the first user of every Server.
+const (
+	AccessKey = "conformance"
+	SecretKey = "conformance-secret"
+)
+
+// readyTimeout bounds a start, on a machine that has much else to do.
+const readyTimeout = 60 * time.Second
+
+// stopTimeout bounds a clean stop.
+const stopTimeout = 60 * time.Second
+
+var (
+	buildOnce sync.Once
+	buildDir  string
+	buildErr  error
+)
+
+// Binary builds cmd/spirula, once for each process, and gives its path.
+func Binary() (string, error) {
+	buildOnce.Do(func() {
+		if buildDir, buildErr = os.MkdirTemp("", "spirula-test-"); buildErr != nil {
+			return
+		}
+		// Others than the builder may have to run it.
+		os.Chmod(buildDir, 0o755)
+		cmd := exec.Command("go", "build", "-o", filepath.Join(buildDir, "spirula"), "github.com/spirula/spirula/cmd/spirula")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			buildErr = fmt.Errorf("build spirula: %w\n%s", err, out)
+		}
+	})
+	return filepath.Join(buildDir, "spirula"), buildErr
+}
+
+// Main runs the tests of a package and removes what Binary made.
+func Main(m *testing.M) int {
+	code := m.Run()
+	if buildDir != "" {
+		os.RemoveAll(buildDir)
+	}
+	return code
+}
+
+// Server is a spirula in a process of its own.
+type Server struct {
+	Dir             string // the data directory
+	S3, NFS, Status string // addresses, host:port
+	Log             string // file with everything it printed
+
+	bin  string
+	args []string
+	cmd  *exec.Cmd
+	done chan error
+}
+
+// New prepares a server whose files are below dir. args are more flags for
+// `up`.
+func New(dir string, args ...string) (*Server, error) {
+	bin, err := Binary()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{Dir: filepath.Join(dir, "data"), Log: filepath.Join(dir, "log"), bin: bin, args: args}
+	for _, addr := range []*string{&s.S3, &s.NFS, &s.Status} {
+		if *addr, err = FreeAddr(); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// Start is New and Up for a test; the server ends with the test, and a test
+// that failed shows the end of its log.
+func Start(t testing.TB, args ...string) *Server {
+	t.Helper()
+	s, err := New(t.TempDir(), args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		s.Kill()
+		if t.Failed() {
+			t.Logf("the end of the server's log:\n%s", s.Tail())
+		}
+	})
+	if err := s.Up(); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// FreeAddr gives an address on loopback that nobody listens on now.
+func FreeAddr() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+// Up starts the process and waits until it is ready.
+func (s *Server) Up() error {
+	log, err := os.OpenFile(s.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	s.cmd = exec.Command(s.bin, append([]string{"up", s.Dir, "--s3", s.S3, "--nfs", s.NFS, "--status", s.Status,
+		"--access-key", AccessKey, "--secret-key", SecretKey}, s.args...)...)
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	s.cmd.Env = cleanEnv()
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	s.done = make(chan error, 1)
+	go func() { s.done <- s.cmd.Wait() }()
+	return s.ready()
+}
+
+// cleanEnv is this process's environment without settings of spirula.
+func cleanEnv() []string {
+	var env []string
+	for _, e := range os.Environ() {
+		if !strings.HasPrefix(e, "SPIRULA_") {
+			env = append(env, e)
+		}
+	}
+	return env
+}
+
+func (s *Server) ready() error {
+	client := &http.Client{Timeout: 2 * time.Second}
+	for end := time.Now().Add(readyTimeout); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		select {
+		case err := <-s.done:
+			s.cmd = nil
+			return fmt.Errorf("the server ended: %v\n%s", err, s.Tail())
+		default:
+		}
+		resp, err := client.Get("http://" + s.Status + "/healthz")
+		if err != nil {
+			continue
+		}
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
+			return nil
+		}
+	}
+	return fmt.Errorf("the server was not ready after %v\n%s", readyTimeout, s.Tail())
+}
+
+// Kill ends the process as a loss of power would, as far as a process goes.
+func (s *Server) Kill() {
+	if s.cmd == nil {
+		return
+	}
+	s.cmd.Process.Kill()
+	<-s.done
+	s.cmd = nil
+}
+
+// Stop asks the process to end, as Ctrl-C does, and gives how it ended.
+func (s *Server) Stop() error {
+	if s.cmd == nil {
+		return errors.New("the server does not run")
+	}
+	s.cmd.Process.Signal(syscall.SIGINT)
+	select {
+	case err := <-s.done:
+		s.cmd = nil
+		return err
+	case <-time.After(stopTimeout):
+		s.Kill()
+		return fmt.Errorf("the server had not stopped after %v", stopTimeout)
+	}
+}
+
+// Run runs another command of the program, as `spirula args...`, with nothing
+// of spirula's settings in its environment but env.
+func (s *Server) Run(env []string, args ...string) (stdout, stderr string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, s.bin, args...)
+	cmd.Env = append(cleanEnv(), env...)
+	var o, e bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &o, &e
+	err = cmd.Run()
+	return o.String(), e.String(), err
+}
+
+// Tail is the end of the server's log.
+func (s *Server) Tail() string {
+	b, err := os.ReadFile(s.Log)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b[max(0, len(b)-8000):])
+}

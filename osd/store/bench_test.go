@@ -119,3 +119,29 @@ func BenchmarkOmapSet(b *testing.B) {
 		<-ch
 	}
 }
+
+// BenchmarkMkfs makes a store of the default size.
+func BenchmarkMkfs(b *testing.B) {
+	for range b.N {
+		d, err := disk.OpenDir(b.TempDir())
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := store.Mkfs(d, store.Options{UUID: [16]byte{1}}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkOpen opens and closes a store that has nothing to replay.
+func BenchmarkOpen(b *testing.B) {
+	d, err := disk.OpenDir(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	newStore(b, d, store.Options{UUID: [16]byte{1}}).Close()
+	b.ResetTimer()
+	for range b.N {
+		openStore(b, d, store.Options{}).Close()
+	}
+}

@@ -30,6 +30,7 @@ type plan struct {
 
 	large  []largeWrite // data that lies on the disk already
 	blocks []block      // fetched for read-modify-write
+	small  stream       // where small allocation stood before this run
 	failed block        // could not be fetched once; without buf
 	force  bool         // may use the reserve
 
@@ -84,6 +85,7 @@ type block struct {
 func (p *plan) reset() {
 	p.s.planID++
 	p.id = p.s.planID
+	p.small = p.s.alloc.small
 	for i := range p.objs {
 		po := &p.objs[i]
 		po.base, po.cur, po.changed = po.o.cur, po.o.cur, false
@@ -101,6 +103,9 @@ func (p *plan) reset() {
 func (p *plan) undo() {
 	p.s.alloc.giveBack(p.allocs)
 	p.allocs = p.allocs[:0]
+	if p.need.what != needRegion {
+		p.s.alloc.small = p.small // so that the next run takes the same units
+	}
 	for _, im := range p.images {
 		im.buf.Release()
 	}

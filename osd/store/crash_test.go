@@ -93,6 +93,7 @@ func (h *history) check(s *store.Store) error {
 // opens what is left, looks that it is a state that may be, checks it with
 // Fsck, and goes on with it; also while it is being opened.
 func TestPowerCuts(t *testing.T) {
+	t.Parallel()
 	for seed := range seeds(6) {
 		t.Run(fmt.Sprint("seed", seed), func(t *testing.T) { powerCuts(t, seed) })
 	}

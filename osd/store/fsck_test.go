@@ -343,6 +343,7 @@ func TestSyncFails(t *testing.T) {
 // TestFull fills the disk, looks that writes are refused whole and deletes
 // work, and that what was deleted can be used again.
 func TestFull(t *testing.T) {
+	t.Parallel()
 	d := disk.NewMem()
 	d.SetCapacity(64 << 20)
 	o := small()
@@ -422,6 +423,7 @@ func TestDump(t *testing.T) {
 // TestIndexFull fills the disk with omap entries: sets are refused, clearing
 // works, and then there is room again.
 func TestIndexFull(t *testing.T) {
+	t.Parallel()
 	d := disk.NewMem()
 	d.SetCapacity(128 << 20)
 	o := small()

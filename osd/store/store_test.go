@@ -39,7 +39,8 @@ func openStore(t testing.TB, d disk.Disk, o store.Options) *store.Store {
 // TestRandom runs random transactions on store and model and compares, also
 // after the store was closed and opened again.
 func TestRandom(t *testing.T) {
-	for seed := range uint64(4) {
+	t.Parallel()
+	for seed := range seeds(4) {
 		d := disk.NewMem()
 		o := small()
 		if seed%2 == 1 {
@@ -48,10 +49,11 @@ func TestRandom(t *testing.T) {
 		s := newStore(t, d, o)
 		m := storetest.NewModel(storetest.ModelOptions{Inline: true})
 		r := storetest.NewRandom(seed, 1)
-		for range 6 {
+		r.MaxSize = 600_000
+		for range 4 {
 			q := s.NewSequencer()
 			var wg sync.WaitGroup
-			for i := range 120 {
+			for i := range 100 {
 				tx := r.Txn()
 				errM := m.Queue(nil, tx, nil)
 				wg.Add(1)
@@ -121,6 +123,7 @@ func readLater(t *testing.T, wg *sync.WaitGroup, s, m storetest.Objects, o store
 // TestFormat lets the log be filled with zeros while it is written to, and
 // looks that neither disturbs the other.
 func TestFormat(t *testing.T) {
+	t.Parallel()
 	d := disk.NewMem()
 	o := small().WithFormatBytes(256 << 10)
 	o.Fatal = func(error) {} // the first one loses its disk

@@ -23,12 +23,18 @@ const idleClose = 5 * time.Second
 // when an mds died: past anything that was given out of memory.
 const reopened = 1 << 32
 
-// openFile is a file open for write. Its fields but file and truncating are
-// guarded by FS.mu.
+// deadOpen is the OpenEpoch of a file that was open for write when an mds
+// died and was not opened since: its counters are moved, and its stream may
+// have bytes beyond its size.
+const deadOpen = ^uint64(0)
+
+// openFile is a file open for write. Its fields but file and io are guarded
+// by FS.mu.
 type openFile struct {
 	file *filer.File
-	// truncating is held while objects are cut; outer to FS.mu.
-	truncating sync.Mutex
+	// io is held by a write from its decision until its size is known, and
+	// alone while the size is set. Outer to FS.mu.
+	io sync.RWMutex
 
 	in       *inode.Inode // the record as it is now; newer than the tree's when dirty
 	base     *inode.Inode // the record as the tree has it
@@ -36,6 +42,8 @@ type openFile struct {
 	writers  int          // calls between openForWrite and doneWriting
 	quiet    chan struct{}
 	last     time.Time // of the last write
+	high     uint64    // where the furthest write ends, finished or not
+	dead     bool      // bytes beyond the size are still to be cut
 	gone     bool      // unlinked
 	released bool
 }
@@ -53,7 +61,7 @@ func (fs *FS) countedLocked(in *inode.Inode) uint64 {
 // untouched reports that nothing was ever written to a new file, so that it
 // has no objects.
 func (of *openFile) untouched() bool {
-	return of.in.Data == 0 && of.in.Truncating == 0 && of.writers == 0
+	return of.in.Data == 0 && of.in.Truncating == 0 && of.writers == 0 && !of.in.Content.Sealed
 }
 
 // currentLocked gives the newest record of an inode that the tree has as in.
@@ -61,8 +69,9 @@ func (fs *FS) currentLocked(in *inode.Inode) *inode.Inode {
 	if of := fs.open[in.Ino]; of != nil {
 		return of.in
 	}
-	if in.OpenEpoch != 0 && in.OpenEpoch != fs.journal.Epoch() {
+	if in.OpenEpoch != 0 && in.OpenEpoch != deadOpen && in.OpenEpoch != fs.journal.Epoch() {
 		c := *in
+		c.OpenEpoch = deadOpen
 		c.Change += reopened
 		c.Data += reopened
 		return &c
@@ -77,10 +86,11 @@ func (fs *FS) inodeChangedLocked(in *inode.Inode) {
 	}
 }
 
-// openNew marks a file made by this transaction as open for write: its stream
-// has the inode's own number, so its first write needs no event.
+// openNew marks a file made by this transaction as open for write: it has a
+// stream, so its first write needs no event. (Of a number of its own: rows of
+// the inode table are by number, and streams have some, too.)
 func (t *txn) openNew(in *inode.Inode) {
-	in.Content = inode.Content{Kind: inode.Plain, Stream: uint64(in.Ino)}
+	in.Content = inode.Content{Kind: inode.Plain, Stream: t.number()}
 	in.OpenEpoch = t.fs.journal.Epoch()
 	t.apply = append(t.apply, func(tree.Pos) { t.fs.openLocked(in) })
 }
@@ -127,6 +137,9 @@ func (fs *FS) openForWrite(ctx context.Context, h Handle, check func(t *txn, in 
 			return t.openExisting(in, &of)
 		})
 		if err != nil {
+			if of != nil { // counted, but the wait for the journal was cut short
+				fs.doneWriting(of)
+			}
 			return nil, err
 		}
 		if copyFrom == nil {
@@ -174,7 +187,7 @@ func (t *txn) openExisting(in *inode.Inode, of **openFile) error {
 		if err != nil {
 			return err
 		}
-		if row == nil || row.Kind != inode.RowRefs {
+		if row == nil || row.Kind != inode.RowRefs || row.Refs < 2 {
 			c.Content.Sealed = false // the other holders are gone
 			break
 		}
@@ -187,9 +200,11 @@ func (t *txn) openExisting(in *inode.Inode, of **openFile) error {
 	if err := t.putInode(c); err != nil {
 		return err
 	}
+	dead := in.OpenEpoch == deadOpen
 	t.apply = append(t.apply, func(tree.Pos) {
 		*of = fs.openLocked(c)
 		(*of).writers++
+		(*of).dead = dead
 	})
 	return nil
 }
@@ -219,35 +234,65 @@ func (of *openFile) wait() error {
 	return &waitFor{of.quiet}
 }
 
-// finishOpen ends a truncation that a crash left unfinished.
+// finishOpen cuts what the stream of a just opened file has beyond its size:
+// the rest of a truncation that was cut short, or what was written and never
+// committed when an mds died.
 func (fs *FS) finishOpen(ctx context.Context, of *openFile) error {
-	fs.mu.Lock()
-	in := of.in
-	fs.mu.Unlock()
-	if in.Truncating == 0 {
+	if fs.cutDone(of) {
 		return nil
 	}
-	of.truncating.Lock()
-	defer of.truncating.Unlock()
-	fs.mu.Lock()
-	in = of.in
-	fs.mu.Unlock()
-	if in.Truncating == 0 {
+	of.io.Lock()
+	defer of.io.Unlock()
+	if fs.cutDone(of) {
 		return nil
 	}
-	err := fs.filer.Truncate(ctx, &in.Content, wire.SnapContext{}, in.Truncating, in.Size)
-	if err == nil {
-		_, err = fs.run(ctx, func(t *txn) error {
-			c := clone(of.in)
-			c.Truncating = 0
-			return t.putInode(c)
-		})
-	}
+	err := fs.cutBeyond(context.WithoutCancel(ctx), of)
 	if err != nil {
 		fs.doneWriting(of)
-		return wire.Wrap("truncate", inoName(in.Ino), err)
+		return wire.Wrap("truncate", inoName(of.file.Ino()), err)
 	}
 	return nil
+}
+
+func (fs *FS) cutDone(of *openFile) bool {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	return of.gone || of.in.Truncating == 0 && !of.dead
+}
+
+// cutBeyond cuts an open file's objects to its size, with of.io held alone.
+func (fs *FS) cutBeyond(ctx context.Context, of *openFile) error {
+	fs.mu.Lock()
+	in, dead := of.in, of.dead
+	fs.mu.Unlock()
+	old := in.Truncating
+	if dead {
+		stored, err := fs.filer.StoredSize(ctx, in.Content.Stream, in.Size)
+		if err != nil {
+			return err
+		}
+		old = max(old, stored)
+	}
+	if err := of.file.Truncate(ctx, in.Size, &in.Content); err != nil {
+		return err
+	}
+	if err := fs.filer.Truncate(ctx, &in.Content, wire.SnapContext{}, old, in.Size); err != nil {
+		return err
+	}
+	// The mark goes with the next event; nobody waits for it.
+	_, err := fs.run(ctx, func(t *txn) error {
+		if of.gone {
+			return nil
+		}
+		t.apply = append(t.apply, func(tree.Pos) { of.dead = false })
+		if of.in.Truncating == 0 {
+			return nil
+		}
+		c := clone(of.in)
+		c.Truncating = 0
+		return t.putInode(c)
+	})
+	return err
 }
 
 // ownContent copies a file's bytes into a stream of its own and makes that
@@ -325,16 +370,19 @@ func (fs *FS) forgetLocked(of *openFile) {
 	}
 	if !of.released {
 		of.released = true
+		of.file.Detach()
 		of.file.Release()
 	}
 }
 
-// abandonLocked drops the unwritten data of a file that was unlinked.
+// abandonLocked drops the unwritten data of a file that was unlinked. Its
+// stream isn't purged before nothing more can be written to it.
 func (fs *FS) abandonLocked(of *openFile) {
 	of.gone = true
 	if fs.open[of.in.Ino] == of {
 		delete(fs.open, of.in.Ino)
 	}
+	held := fs.pinLocked(of.in.Content.Stream)
 	fs.backgroundLocked(func(ctx context.Context) {
 		of.file.Discard(ctx)
 		fs.mu.Lock()
@@ -342,6 +390,7 @@ func (fs *FS) abandonLocked(of *openFile) {
 			of.released = true
 			of.file.Release()
 		}
+		fs.unpinLocked(of.in.Content.Stream, held)
 		fs.mu.Unlock()
 	})
 }
@@ -364,24 +413,36 @@ func (fs *FS) Write(ctx context.Context, cred Cred, h Handle, off uint64, d wire
 		return w, err
 	}
 	defer fs.doneWriting(of)
+	if w, err = fs.writeData(ctx, of, &cred, off, d); err != nil || !stable {
+		return w, err
+	}
+	if err := of.file.Flush(ctx, off, n); err != nil {
+		return w, wire.Wrap("write", inoName(h.Ino), err)
+	}
+	return w, fs.commitAttr(ctx, of)
+}
+
+// writeData puts d into memory and makes it known. Once the bytes are in, so
+// is the size: nothing in between ends early.
+func (fs *FS) writeData(ctx context.Context, of *openFile, cred *Cred, off uint64, d wire.Data) (WCC, error) {
+	of.io.RLock()
+	defer of.io.RUnlock()
+	n := uint64(d.Len())
 	if n > 0 {
-		fs.beginWrite(of)
-		if err := of.file.Write(ctx, off, d, stable); err != nil {
-			return w, wire.Wrap("write", inoName(h.Ino), err)
+		fs.beginWrite(of, off+n)
+		if err := of.file.Write(ctx, off, d, false); err != nil {
+			return WCC{}, wire.Wrap("write", inoName(of.file.Ino()), err)
 		}
 	}
-	w, err = fs.wrote(of, &cred, off, n)
-	if err == nil && stable {
-		err = fs.commitAttr(ctx, of)
-	}
-	return w, err
+	return fs.wrote(of, cred, off, n)
 }
 
 // beginWrite moves the data version before the first byte changes, so that a
 // reader who looks at it before and after never takes mixed bytes for one
 // version.
-func (fs *FS) beginWrite(of *openFile) {
+func (fs *FS) beginWrite(of *openFile, end uint64) {
 	fs.mu.Lock()
+	of.high = max(of.high, end)
 	c := *of.in
 	c.Data++
 	of.in = &c
@@ -461,10 +522,13 @@ func (fs *FS) Commit(ctx context.Context, cred Cred, h Handle, off, n uint64) (w
 		}
 		return nil
 	})
-	if err != nil || of == nil {
+	if of == nil {
 		return w, err
 	}
 	defer fs.doneWriting(of)
+	if err != nil {
+		return w, err
+	}
 	if err := of.file.Flush(ctx, off, n); err != nil {
 		return w, wire.Wrap("commit", inoName(h.Ino), err)
 	}
@@ -481,8 +545,24 @@ func (fs *FS) Commit(ctx context.Context, cred Cred, h Handle, off, n uint64) (w
 // WriteVerifier changes exactly when unstable data could have been lost.
 func (fs *FS) WriteVerifier() [8]byte { return fs.filer.Verifier() }
 
+// readTries bounds how often a read that met a truncation is done again.
+const readTries = 16
+
 // Read gives up to n bytes from off; fewer only at the end, which eof tells.
 func (fs *FS) Read(ctx context.Context, cred Cred, h Handle, off uint64, n int) (d wire.Data, eof bool, a Attr, err error) {
+	for range readTries {
+		if d, a, err = fs.readOnce(ctx, &cred, h, off, n); err != nil {
+			return d, false, a, err
+		}
+		if d.Len() > 0 || off >= a.Size || n <= 0 {
+			break
+		}
+	}
+	return d, off+uint64(d.Len()) >= a.Size, a, nil
+}
+
+// readOnce is Read; it gives nothing where the file was cut meanwhile.
+func (fs *FS) readOnce(ctx context.Context, cred *Cred, h Handle, off uint64, n int) (d wire.Data, a Attr, err error) {
 	var src source
 	err = fs.view(ctx, func(t *txn) error {
 		src.unpin(fs)
@@ -503,17 +583,11 @@ func (fs *FS) Read(ctx context.Context, cred Cred, h Handle, off uint64, n int) 
 		return t.pin(in, &src)
 	})
 	defer src.release(fs)
-	if err != nil {
-		return d, false, a, err
-	}
-	if off >= a.Size || n <= 0 {
-		return d, off >= a.Size, a, nil
+	if err != nil || n <= 0 {
+		return d, a, err
 	}
 	d, err = src.read(ctx, fs, off, n)
-	if err != nil {
-		return d, false, a, wire.Wrap("read", inoName(h.Ino), err)
-	}
-	return d, off+uint64(d.Len()) >= a.Size, a, nil
+	return d, a, wire.Wrap("read", inoName(h.Ino), err)
 }
 
 // source is an inode's content, held so that it can't be purged while it is
@@ -542,14 +616,26 @@ func (t *txn) pin(in *inode.Inode, s *source) error {
 		s.file = t.fs.filer.Lookup(in.Ino)
 	}
 	s.stream = in.Content.Stream
-	p := t.fs.pins[s.stream]
+	s.pinned = t.fs.pinLocked(s.stream)
+	s.writes = s.pinned.writes
+	return nil
+}
+
+func (fs *FS) pinLocked(stream uint64) *pin {
+	p := fs.pins[stream]
 	if p == nil {
 		p = &pin{}
-		t.fs.pins[s.stream] = p
+		fs.pins[stream] = p
 	}
 	p.holders++
-	s.pinned, s.writes = p, p.writes
-	return nil
+	return p
+}
+
+func (fs *FS) unpinLocked(stream uint64, p *pin) {
+	if p.holders--; p.holders == 0 {
+		delete(fs.pins, stream)
+		wake(fs.strays)
+	}
 }
 
 // pin keeps a stream from being purged, and counts the writes in place to it
@@ -568,10 +654,7 @@ func (s *source) unpin(fs *FS) {
 		s.file.Release()
 	}
 	if s.stream != 0 {
-		if s.pinned.holders--; s.pinned.holders == 0 {
-			delete(fs.pins, s.stream)
-			wake(fs.strays)
-		}
+		fs.unpinLocked(s.stream, s.pinned)
 	}
 	*s = source{}
 }
@@ -617,10 +700,10 @@ func (fs *FS) closeFiles(ctx context.Context, idle time.Duration) error {
 	fs.mu.Unlock()
 	for _, of := range list {
 		if err := of.file.Flush(ctx, 0, 0); err != nil {
-			fs.log.Warn("data of a file could not be written back and is lost; its writer will be told", "inode", inoName(of.in.Ino), "err", err)
+			fs.log.Warn("data of a file could not be written back and is lost; its writer will be told", "inode", inoName(of.file.Ino()), "err", err)
 		}
 		_, err := fs.run(ctx, func(t *txn) error {
-			if of.gone || of.writers > 0 || of.file.Dirty() || of.in.Truncating != 0 || fs.open[of.in.Ino] != of {
+			if of.gone || of.writers > 0 || of.file.Dirty() || of.in.Truncating != 0 || of.dead || fs.open[of.in.Ino] != of {
 				return nil
 			}
 			if err := t.putOpen(of, 0); err != nil {

@@ -70,6 +70,8 @@ type FS struct {
 	pins        map[uint64]*pin // by stream
 	pending     map[place]*pendingPublish
 	closed      bool
+	spare       *txn   // memory for the next transaction
+	event       []byte // and for its event
 
 	// marks are ends of events that were durable at former write-backs,
 	// ascending: where the journal may be trimmed. Of the write-back alone.

@@ -2,9 +2,11 @@ package mds
 
 import (
 	"context"
+	"slices"
 
 	"github.com/spirula/spirula/mds/internal/inode"
 	"github.com/spirula/spirula/mds/internal/tree"
+	"github.com/spirula/spirula/rados/wire"
 )
 
 // s3View is the tree as S3 sees it: directories and regular files.
@@ -49,6 +51,9 @@ func (fs *FS) List(ctx context.Context, bucket Ino, req ListRequest) (*ListPage,
 		}
 		for _, it := range l.Items[len(page.Entries):] {
 			e, err := t.listEntry(&it)
+			if wire.ErrnoOf(err) == wire.ESTALE {
+				e, err = ListEntry{}, nil // went away since the walk met it
+			}
 			if err != nil {
 				return err
 			}
@@ -60,6 +65,7 @@ func (fs *FS) List(ctx context.Context, bucket Ino, req ListRequest) (*ListPage,
 		return nil, err
 	}
 	page.Next, page.Truncated = l.Next, l.Truncated
+	page.Entries = slices.DeleteFunc(page.Entries, func(e ListEntry) bool { return e.Key == "" })
 	return page, nil
 }
 

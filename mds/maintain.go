@@ -3,6 +3,8 @@ package mds
 import (
 	"context"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spirula/spirula/mds/internal/inode"
@@ -15,12 +17,19 @@ import (
 func (fs *FS) maintain(ctx context.Context) {
 	tick := time.NewTicker(fs.o.Flush)
 	defer tick.Stop()
+	expire := time.NewTicker(expireEvery)
+	defer expire.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		case <-fs.kick:
+		case <-expire.C:
+			if err := fs.expireAnswers(ctx); err != nil && ctx.Err() == nil {
+				fs.log.Warn("could not drop the answers of completed uploads; trying again later", "err", err)
+			}
+			continue
 		}
 		err := fs.closeFiles(ctx, idleClose)
 		if err == nil {
@@ -92,39 +101,64 @@ func (fs *FS) trimTo(durable tree.Pos) tree.Pos {
 	return trim
 }
 
-// strayBatch is how many strays one look at their directory takes.
-const strayBatch = 128
+const (
+	// strayBatch is how many strays one look at their directory takes.
+	strayBatch = 128
+	// purging is how many strays are purged at a time.
+	purging = 16
+	// purgeAgain is how long what could not be purged waits.
+	purgeAgain = 10 * time.Second
+)
 
 // purgeStrays removes the objects of strays, as their last readers leave,
 // until Close.
 func (fs *FS) purgeStrays(ctx context.Context) {
-	wake(fs.strays)
+	again := time.NewTimer(0)
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-fs.strays:
+		case <-again.C:
 		}
-		from := ""
-		for ctx.Err() == nil {
-			tokens, err := fs.someStrays(ctx, from)
-			if err != nil {
-				if ctx.Err() == nil {
-					fs.log.Warn("could not look for what to purge; trying again later", "err", err)
-				}
-				break
-			}
-			if len(tokens) == 0 {
-				break
-			}
-			for _, token := range tokens {
-				if err := fs.purgeStray(ctx, token); err != nil && ctx.Err() == nil {
-					fs.log.Warn("could not purge removed content; trying again later", "stray", token, "err", err)
-				}
-			}
-			from = tokens[len(tokens)-1]
+		if !fs.purgeAll(ctx) {
+			again.Reset(purgeAgain)
 		}
 	}
+}
+
+// purgeAll goes once through the strays there are; false: some are left that
+// no reader holds.
+func (fs *FS) purgeAll(ctx context.Context) (done bool) {
+	var failed atomic.Bool
+	for from := ""; ctx.Err() == nil; {
+		tokens, err := fs.someStrays(ctx, from)
+		if err != nil {
+			if ctx.Err() == nil {
+				fs.log.Warn("could not look for what to purge; trying again later", "err", err)
+			}
+			return false
+		}
+		if len(tokens) == 0 {
+			break
+		}
+		var wg sync.WaitGroup
+		room := make(chan struct{}, purging)
+		for _, token := range tokens {
+			room <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-room }()
+				if err := fs.purgeStray(ctx, token); err != nil && ctx.Err() == nil {
+					failed.Store(true)
+					fs.log.Warn("could not purge removed content; trying again later", "stray", token, "err", err)
+				}
+			})
+		}
+		wg.Wait()
+		from = tokens[len(tokens)-1]
+	}
+	return !failed.Load()
 }
 
 func (fs *FS) someStrays(ctx context.Context, from string) (tokens []string, err error) {
@@ -205,7 +239,14 @@ func (fs *FS) purgeContent(ctx context.Context, token string, in *inode.Inode) e
 		}
 	}
 	if c.Kind != inode.Joined {
-		if err := fs.filer.Purge(ctx, c.Stream, in.Size, wire.SnapContext{}); err != nil {
+		size := in.Size
+		if in.OpenEpoch != 0 && size > 0 {
+			var err error
+			if size, err = fs.filer.StoredSize(ctx, c.Stream, size); err != nil {
+				return err
+			}
+		}
+		if err := fs.filer.Purge(ctx, c.Stream, size, wire.SnapContext{}); err != nil {
 			return err
 		}
 	}
@@ -302,4 +343,71 @@ func (t *txn) dropHidden(dir *inode.Inode, name string) error {
 		return nil
 	}
 	return t.dropContent(&d.Inode.Content, d.Inode.Size)
+}
+
+const (
+	// answerKept is how long the answer of a completed upload is kept.
+	answerKept = 24 * time.Hour
+	// expireEvery lies between looks for older ones.
+	expireEvery = time.Hour
+)
+
+// expireAnswers drops what is kept of uploads completed long ago.
+func (fs *FS) expireAnswers(ctx context.Context) error {
+	for from, more := "", true; more; {
+		var dir *inode.Inode
+		err := fs.view(ctx, func(t *txn) error {
+			dir = nil
+			all, err := t.inode(uploadsIno)
+			if err != nil {
+				return err
+			}
+			token, d, err := t.next(all, from, false)
+			if more = d != nil; more {
+				from, dir = token, d.Inode
+			}
+			return err
+		})
+		if err == nil && dir != nil {
+			err = fs.expireIn(ctx, dir.Ino)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// expireIn is expireAnswers of one bucket's uploads.
+func (fs *FS) expireIn(ctx context.Context, ino Ino) error {
+	for from, more := "", true; more; {
+		before := wire.TimeOf(fs.o.Now().Add(-answerKept))
+		err := fs.update(ctx, func(t *txn) error {
+			dir, err := t.inode(ino)
+			if wire.ErrnoOf(err) == wire.ESTALE {
+				more = false
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			last, looked := from, 0
+			err = fs.tree.Scan(dir, from, false, func(token string, d *inode.Dentry) bool {
+				if d.Inode.Dir == nil && d.Inode.Btime < before {
+					t.put(ino, token, nil)
+				}
+				last, looked = token, looked+1
+				return looked < strayBatch
+			})
+			if err != nil {
+				return err
+			}
+			t.apply = append(t.apply, func(tree.Pos) { from, more = last, looked == strayBatch })
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/spirula/spirula/mds/internal/filer"
 	"github.com/spirula/spirula/mds/internal/inode"
@@ -73,6 +74,7 @@ func (t *txn) find(bucket Ino, key string) (f found, err error) {
 			f.missed = dirs[i:]
 			return f, nil
 		}
+		t.know(knownDir{d.Inode, place{f.dir.Ino, token}, d})
 		f.dir = d.Inode
 	}
 	if f.d, err = t.get(f.dir, last); err != nil {
@@ -289,6 +291,9 @@ func (fs *FS) unconfirmedLocked(at place, d *inode.Dentry) error {
 	return &waitFor{p.done}
 }
 
+// concludePause lies between attempts to conclude a publish.
+const concludePause = time.Second
+
 // confirm ends a pending publish: its data is stored, or (keep false) never
 // will be. Nobody waits for its event: until that is durable a restart would
 // find out the same.
@@ -314,7 +319,7 @@ func (fs *FS) confirm(ctx context.Context, at place, keep bool) error {
 			t.put(at.dir, at.token, &nd)
 			if p.old != nil {
 				old := t.fs.currentLocked(p.old.Inode)
-				if err := t.dropContent(&old.Content, max(old.Size, old.Truncating)); err != nil {
+				if err := t.dropInode(old); err != nil {
 					return err
 				}
 			}
@@ -538,12 +543,32 @@ func (w *writer) publishParallel(ctx context.Context, key string, c *content) (i
 		return nil, wrapKey("publish", key, jerr)
 	}
 	w.s.Abort()
+	fs.conclude(ctx, at, derr == nil)
 	if derr != nil {
-		err := fs.confirm(ctx, at, false)
 		fs.dropStream(w.sid, c.size)
-		return nil, wrapKey("publish", key, errors.Join(derr, err))
+		return nil, wrapKey("publish", key, derr)
 	}
-	return in, wrapKey("publish", key, fs.confirm(ctx, at, true))
+	return in, nil
+}
+
+// conclude is confirm that tries again, in the background, until it is done
+// or the next start finds out: others wait for it.
+func (fs *FS) conclude(ctx context.Context, at place, keep bool) {
+	err := fs.confirm(ctx, at, keep)
+	if err == nil {
+		return
+	}
+	fs.background(func(ctx context.Context) {
+		for err != nil {
+			fs.log.Warn("a publish could not be concluded, trying again", "directory", inoName(at.dir), "token", at.token, "err", err)
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(concludePause):
+			}
+			err = fs.confirm(ctx, at, keep)
+		}
+	})
 }
 
 // placeOf gives where this transaction staged a new inode.

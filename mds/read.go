@@ -184,6 +184,9 @@ func (t *txn) share(r *reader, c *content) (ok bool, err error) {
 	if of := t.fs.open[now.Ino]; of != nil && (of.writers > 0 || of.file.Dirty()) {
 		return false, nil
 	}
+	if c.size == 0 {
+		return true, nil
+	}
 	c.content = now.Content
 	c.content.Sealed = true
 	c.prepare = func(t *txn) error {

@@ -2,6 +2,7 @@ package mds
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/spirula/spirula/mds/internal/inode"
@@ -23,12 +24,22 @@ func (fs *FS) Remove(ctx context.Context, cred Cred, dir Handle, name string) (w
 		if err := t.unlink(d.Ino, token, in); err != nil {
 			return err
 		}
-		if err := t.makeExplicit(d.Ino); err != nil {
+		if err := t.keepEmpty(d.Ino); err != nil {
 			return err
 		}
 		return t.after(d.Ino, &w)
 	})
 	return w, err
+}
+
+// keepEmpty marks a directory that NFS took the last entry from as explicit:
+// POSIX directories don't vanish.
+func (t *txn) keepEmpty(dir Ino) error {
+	in, err := t.inode(dir)
+	if err != nil || in.Dir.Entries > 0 || in.Ino == RootIno {
+		return err
+	}
+	return t.makeExplicit(dir)
 }
 
 // removable finds an entry that cred may take out of its directory.
@@ -89,13 +100,10 @@ func (t *txn) unlinkShared(dir Ino, token string, row *inode.TableRow) error {
 	}
 	// The bytes of a file with several names count where its first name is.
 	if row.Links[0] == (inode.Link{Parent: dir, Token: token}) {
-		if err := t.accountUp(dir, -int64(t.fs.countedLocked(in))); err != nil {
-			return err
-		}
+		bytes := int64(t.fs.countedLocked(in))
+		t.totalUp(dir, delta{bytes: -bytes})
 		if len(links) > 0 {
-			if err := t.accountUp(links[0].Parent, int64(t.fs.countedLocked(in))); err != nil {
-				return err
-			}
+			t.totalUp(links[0].Parent, delta{bytes: bytes})
 		}
 	}
 	if len(links) > 0 {
@@ -111,14 +119,17 @@ func (t *txn) unlinkShared(dir Ino, token string, row *inode.TableRow) error {
 // dropInode stages what the end of a file's last name means: its content
 // loses a holder, and writes to it that are still in memory are dropped.
 func (t *txn) dropInode(in *inode.Inode) error {
-	of := t.fs.open[in.Ino]
-	if of != nil {
+	size := max(in.Size, in.Truncating)
+	if of := t.fs.open[in.Ino]; of != nil {
 		t.apply = append(t.apply, func(tree.Pos) { t.fs.abandonLocked(of) })
 		if of.untouched() {
 			return nil
 		}
+		size = max(size, of.high)
+	} else if in.Data == 0 && in.OpenEpoch == 0 && !in.Content.Sealed {
+		return nil // made over NFS and never written to
 	}
-	return t.dropContent(&in.Content, max(in.Size, in.Truncating))
+	return t.dropHolder(&in.Content, size, in.OpenEpoch == deadOpen)
 }
 
 // strayToken names a stray: what kind of thing, and its number.
@@ -145,6 +156,12 @@ const (
 // dropContent stages that content has one holder less. The last holder's end
 // makes a stray of it.
 func (t *txn) dropContent(c *inode.Content, size uint64) error {
+	return t.dropHolder(c, size, false)
+}
+
+// dropHolder is dropContent; beyond says that the stream may have objects
+// beyond size.
+func (t *txn) dropHolder(c *inode.Content, size uint64, beyond bool) error {
 	switch c.Kind {
 	case inode.Empty, inode.Inline:
 		return nil
@@ -154,16 +171,18 @@ func (t *txn) dropContent(c *inode.Content, size uint64) error {
 		return err
 	}
 	if row != nil && row.Kind == inode.RowRefs {
-		if row.Refs > 2 {
+		if row.Refs > 1 {
 			t.putRow(Ino(c.Stream), &inode.TableRow{Kind: inode.RowRefs, Refs: row.Refs - 1})
-		} else {
-			t.putRow(Ino(c.Stream), nil)
+			return nil
 		}
-		return nil
+		t.putRow(Ino(c.Stream), nil)
+		beyond = true // what others held of it may have been longer
 	}
-	t.stray(strayContent, c.Stream, &inode.Inode{
-		Ino: Ino(c.Stream), Gen: 1, Type: inode.Reg, Content: *c, Size: size, Ctime: t.now,
-	})
+	stray := &inode.Inode{Ino: Ino(c.Stream), Gen: 1, Type: inode.Reg, Content: *c, Size: size, Ctime: t.now}
+	if beyond {
+		stray.OpenEpoch = deadOpen
+	}
+	t.stray(strayContent, c.Stream, stray)
 	return nil
 }
 
@@ -184,7 +203,10 @@ func (t *txn) addRef(stream uint64) error {
 		return err
 	}
 	refs := uint64(1)
-	if row != nil && row.Kind == inode.RowRefs {
+	if row != nil {
+		if row.Kind != inode.RowRefs {
+			return wire.Wrap("mds", fmt.Sprintf("stream %x", stream), fmt.Errorf("its number is an inode's, too: %w", wire.EIO))
+		}
 		refs = row.Refs
 	}
 	t.putRow(Ino(stream), &inode.TableRow{Kind: inode.RowRefs, Refs: refs + 1})
@@ -212,7 +234,7 @@ func (fs *FS) Rmdir(ctx context.Context, cred Cred, dir Handle, name string) (w 
 		if err := t.dropDir(d.Ino, token, in); err != nil {
 			return err
 		}
-		if err := t.makeExplicit(d.Ino); err != nil {
+		if err := t.keepEmpty(d.Ino); err != nil {
 			return err
 		}
 		return t.after(d.Ino, &w)
@@ -242,6 +264,9 @@ func (t *txn) dropDir(parent Ino, token string, in *inode.Inode) error {
 		if in, err = t.inode(in.Ino); err != nil {
 			return err
 		}
+	}
+	if err := t.settleTotals(); err != nil {
+		return err
 	}
 	if err := t.dropEntry(parent, token, in); err != nil {
 		return err
@@ -286,7 +311,7 @@ func (t *txn) next(dir *inode.Inode, from string, inclusive bool) (string, *inod
 		if d == nil {
 			return "", nil, nil
 		}
-		if i, ok := t.index[place{dir.Ino, token}]; !ok || t.puts[i].d != nil {
+		if i, ok := t.staged(place{dir.Ino, token}); !ok || t.puts[i].d != nil {
 			d, err = t.get(dir, token)
 			return token, d, err
 		}
@@ -298,6 +323,9 @@ func (t *txn) next(dir *inode.Inode, from string, inclusive bool) (string, *inod
 // empty, from dir upwards.
 func (t *txn) dropImplicit(dir Ino) error {
 	for dir != RootIno {
+		if err := t.settleTotals(); err != nil {
+			return err
+		}
 		in, err := t.inode(dir)
 		if err != nil {
 			return err
@@ -364,7 +392,7 @@ func (fs *FS) Rename(ctx context.Context, cred Cred, from Handle, fromName strin
 		if err := t.move(fd.Ino, ftoken, td.Ino, ttoken, in); err != nil {
 			return err
 		}
-		if err := t.makeExplicit(fd.Ino); err != nil {
+		if err := t.keepEmpty(fd.Ino); err != nil {
 			return err
 		}
 		if in.Type != inode.Reg && in.Type != inode.Dir {
@@ -438,6 +466,9 @@ func (t *txn) replace(cred *Cred, td *inode.Inode, token string, in, old *inode.
 // move stages that the entry ftoken of fdir becomes ttoken of tdir, which is
 // free after what was staged.
 func (t *txn) move(fdir Ino, ftoken string, tdir Ino, ttoken string, in *inode.Inode) error {
+	if err := t.settleTotals(); err != nil {
+		return err
+	}
 	fd, err := t.inode(fdir)
 	if err != nil {
 		return err
@@ -492,12 +523,9 @@ func (t *txn) moveLink(row *inode.TableRow, from, to inode.Link) error {
 		if i > 0 {
 			continue
 		}
-		if err := t.accountUp(from.Parent, -int64(t.fs.countedLocked(in))); err != nil {
-			return err
-		}
-		if err := t.accountUp(to.Parent, int64(t.fs.countedLocked(in))); err != nil {
-			return err
-		}
+		bytes := int64(t.fs.countedLocked(in))
+		t.totalUp(from.Parent, delta{bytes: -bytes})
+		t.totalUp(to.Parent, delta{bytes: bytes})
 	}
 	t.putRow(in.Ino, &inode.TableRow{Kind: inode.RowHere, Inode: in, Links: links})
 	return nil

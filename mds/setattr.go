@@ -135,10 +135,15 @@ func (fs *FS) setSize(ctx context.Context, cred Cred, h Handle, set SetAttr) (w 
 		return w, err
 	}
 	defer fs.doneWriting(of)
-	of.truncating.Lock()
-	defer of.truncating.Unlock()
-	fs.beginWrite(of)
-	var cut *inode.Content
+	of.io.Lock()
+	defer of.io.Unlock()
+	// From here on it is seen to its end, whoever gave up waiting.
+	ctx = context.WithoutCancel(ctx)
+	fs.beginWrite(of, 0)
+	if err := fs.growFile(ctx, of, size); err != nil {
+		return w, wire.Wrap("truncate", inoName(h.Ino), err)
+	}
+	cut := false
 	err = fs.update(ctx, func(t *txn) error {
 		in, err := t.handle(h)
 		if err != nil {
@@ -156,14 +161,13 @@ func (fs *FS) setSize(ctx context.Context, cred Cred, h Handle, set SetAttr) (w 
 			}
 			clearSetID(c)
 		}
-		if size < in.Size {
+		if cut = size < in.Size; cut {
 			n, ok := filer.Truncated(&in.Content, size)
 			if !ok {
 				return wire.Errorf("truncate", inoName(in.Ino), wire.EIO)
 			}
 			c.Content, c.Truncating = *n, max(in.Size, in.Truncating)
 		}
-		cut = &c.Content
 		if err := t.accountBytes(in.Ino, int64(size)-int64(of.counted)); err != nil {
 			return err
 		}
@@ -172,26 +176,25 @@ func (fs *FS) setSize(ctx context.Context, cred Cred, h Handle, set SetAttr) (w 
 		w.After = attrOf(c)
 		return t.putInode(c)
 	})
-	if err != nil {
+	if err != nil || !cut {
 		return w, err
 	}
-	if err := of.file.Truncate(ctx, size, cut); err != nil {
+	if err := fs.cutBeyond(ctx, of); err != nil {
 		return w, wire.Wrap("truncate", inoName(h.Ino), err)
 	}
-	// The mark goes with the next event; nobody waits for it.
-	_, err = fs.run(ctx, func(t *txn) error {
-		in, err := t.handle(h)
-		if wire.ErrnoOf(err) == wire.ESTALE {
-			return nil
-		}
-		if err != nil || in.Truncating == 0 {
-			return err
-		}
-		c := clone(in)
-		c.Truncating = 0
-		return t.putInode(c)
-	})
-	return w, err
+	return w, nil
+}
+
+// growFile has the File of an open file give zeros up to size, before anybody
+// is told that they are there.
+func (fs *FS) growFile(ctx context.Context, of *openFile, size uint64) error {
+	fs.mu.Lock()
+	in := of.in
+	fs.mu.Unlock()
+	if size <= in.Size {
+		return nil
+	}
+	return of.file.Truncate(ctx, size, &in.Content)
 }
 
 // needWrite is need(permWrite); the owner may always write over NFS, where

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/spirula/spirula/mds/internal/inode"
+	"github.com/spirula/spirula/mds/internal/journal"
 	"github.com/spirula/spirula/mds/internal/tree"
 	"github.com/spirula/spirula/rados/wire"
 )
@@ -33,11 +34,13 @@ type txn struct {
 	seen tree.Pos // the newest change among what was read
 
 	puts  []putItem
-	index map[place]int // into puts
+	index map[place]int // into puts, when they are many
 	rows  []rowItem
-	born  []Ino  // directories made here
-	gone  []Ino  // directories removed here
-	extra []byte // further event items, encoded
+	known []knownDir // directories met, as they are after what was staged
+	ups   []upItem   // totals still to be staged, see settleTotals
+	born  []Ino      // directories made here
+	gone  []Ino      // directories removed here
+	extra []byte     // further event items, encoded
 
 	taken   uint64   // numbers taken, see number
 	streams []uint64 // those of them that are streams
@@ -48,6 +51,40 @@ type txn struct {
 	// splitDone, of a split's second event, fills in the directory's list of
 	// fragments before the tree gets it.
 	splitDone func(pos tree.Pos)
+}
+
+// beginLocked gives an empty transaction; endLocked takes it back, for the
+// next one to use its memory.
+func (fs *FS) beginLocked() *txn {
+	t := fs.spare
+	if fs.spare = nil; t == nil {
+		t = &txn{fs: fs}
+	}
+	t.now = fs.now()
+	return t
+}
+
+func (t *txn) endLocked() {
+	clear(t.puts)
+	clear(t.rows)
+	clear(t.known)
+	clear(t.apply)
+	*t = txn{fs: t.fs, puts: t.puts[:0], rows: t.rows[:0], known: t.known[:0], ups: t.ups[:0], born: t.born[:0],
+		gone: t.gone[:0], extra: t.extra[:0], streams: t.streams[:0], apply: t.apply[:0]}
+	if cap(t.puts) <= maxSpare {
+		t.fs.spare = t
+	}
+}
+
+// maxSpare is the most puts whose memory is kept for the next transaction.
+const maxSpare = 64
+
+// knownDir is a directory that a transaction has met. at and d are the entry
+// it lies in; d is nil for those that have a row of their own.
+type knownDir struct {
+	in *inode.Inode
+	at place
+	d  *inode.Dentry
 }
 
 type putItem struct {
@@ -68,15 +105,10 @@ func (fs *FS) run(ctx context.Context, fn func(t *txn) error) (pos tree.Pos, err
 		if err := fs.usable(); err != nil {
 			return 0, err
 		}
-		fs.mu.Lock()
-		t := &txn{fs: fs, now: fs.now()}
-		err := fn(t)
+		pos, err := fs.runOnce(fn)
 		if err == nil {
-			pos = t.commitLocked()
-			fs.mu.Unlock()
 			return pos, nil
 		}
-		fs.mu.Unlock()
 		switch e := err.(type) {
 		case *tree.Miss:
 			if err := fs.tree.Load(ctx, e); err != nil {
@@ -86,13 +118,32 @@ func (fs *FS) run(ctx context.Context, fn func(t *txn) error) (pos tree.Pos, err
 			select {
 			case <-e.ch:
 			case <-ctx.Done():
-				return 0, ctx.Err()
+				return 0, gaveUp(ctx)
 			}
 		default:
-			return t.seen, err
+			return pos, err
 		}
 	}
 	return 0, wire.Wrap("mds", "", fmt.Errorf("an operation needed more than %d loads, give the mds a larger cache: %w", maxRetries, wire.EAGAIN))
+}
+
+// gaveUp is the error of a wait that ctx ended.
+func gaveUp(ctx context.Context) error {
+	return &wire.Error{Op: "mds", Subject: "wait for another operation", Kind: wire.ETIMEDOUT, Cause: ctx.Err()}
+}
+
+func (fs *FS) runOnce(fn func(t *txn) error) (pos tree.Pos, err error) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	t := fs.beginLocked()
+	defer t.endLocked()
+	if err = fn(t); err == nil {
+		err = t.settleTotals()
+	}
+	if err == nil {
+		err = t.commitLocked()
+	}
+	return t.seen, err
 }
 
 // view runs a transaction that only reads, and returns when what it has seen
@@ -125,60 +176,94 @@ func (fs *FS) settled(ctx context.Context, pos tree.Pos) error {
 	return fs.usable()
 }
 
-// commitLocked gives the staged changes to journal and tree. It returns the
-// event's position, or the newest seen when nothing was staged.
-func (t *txn) commitLocked() tree.Pos {
-	t.takeNumbersLocked()
-	pos := t.seen
+// commitLocked gives the staged changes to journal and tree; seen is then
+// the event's position. EFBIG: they are too large, and nothing was done.
+func (t *txn) commitLocked() error {
+	fs := t.fs
 	if len(t.puts)+len(t.rows)+len(t.extra) > 0 {
-		pos = tree.Pos(t.fs.journal.Append(t.event()))
-		if t.splitDone != nil {
-			t.splitDone(pos)
+		b, err := t.event(fs.event[:0])
+		if err != nil {
+			return err
 		}
-		for _, ino := range t.born {
-			t.fs.tree.Born(ino)
+		if len(b)+len(t.extra)+len(fs.inFlight)*8+grantSize > journal.MaxEvent {
+			return wire.Errorf("mds", "changes of one operation", wire.EFBIG)
 		}
-		for i := range t.puts {
-			d := t.puts[i].d
-			t.fs.tree.Put(pos, t.puts[i].at.dir, t.puts[i].at.token, d)
-			if d == nil || d.Inode == nil {
-				continue
-			}
-			if t.puts[i].at.dir != strayIno {
-				t.fs.inodeChangedLocked(d.Inode)
-			}
-			if !d.Unconfirmed {
-				t.fs.namedLocked(d.Inode)
-			}
+		t.takeNumbersLocked()
+		b = append(b, t.extra...)
+		t.publishLocked(tree.Pos(fs.journal.Append(b)))
+		if cap(b) <= maxSpareEvent {
+			fs.event = b
 		}
-		for i := range t.rows {
-			t.fs.tree.PutRow(pos, t.rows[i].ino, t.rows[i].row)
-			if r := t.rows[i].row; r != nil && r.Inode != nil {
-				t.fs.inodeChangedLocked(r.Inode)
-				t.fs.namedLocked(r.Inode)
-			}
+		if fs.tree.Pressure() {
+			wake(fs.kick)
+		}
+	} else if t.takeNumbersLocked(); len(t.extra) > 0 {
+		t.publishLocked(tree.Pos(fs.journal.Append(append([]byte{eventVersion}, t.extra...))))
+	}
+	for _, f := range t.apply {
+		f(t.seen)
+	}
+	return nil
+}
+
+// maxSpareEvent is the largest event whose memory is kept for the next, in
+// bytes.
+const maxSpareEvent = 64 << 10
+
+// publishLocked gives the staged values to the tree, changed by the event at
+// pos.
+func (t *txn) publishLocked(pos tree.Pos) {
+	fs := t.fs
+	t.seen = pos
+	if t.splitDone != nil {
+		t.splitDone(pos)
+	}
+	for _, ino := range t.born {
+		fs.tree.Born(ino)
+	}
+	for i := range t.puts {
+		d := t.puts[i].d
+		fs.tree.Put(pos, t.puts[i].at.dir, t.puts[i].at.token, d)
+		if d == nil || d.Inode == nil {
+			continue
+		}
+		if t.puts[i].at.dir != strayIno {
+			fs.inodeChangedLocked(d.Inode)
+		}
+		if !d.Unconfirmed {
+			fs.namedLocked(d.Inode)
+		}
+	}
+	for i := range t.rows {
+		fs.tree.PutRow(pos, t.rows[i].ino, t.rows[i].row)
+		if r := t.rows[i].row; r != nil && r.Inode != nil {
+			fs.inodeChangedLocked(r.Inode)
+			fs.namedLocked(r.Inode)
 		}
 	}
 	for _, ino := range t.gone {
-		t.fs.tree.Forget(ino)
+		fs.tree.Forget(ino)
 	}
-	for _, f := range t.apply {
-		f(pos)
-	}
-	return pos
 }
 
-func (t *txn) event() []byte {
-	b := make([]byte, 1, 512)
-	b[0] = eventVersion
+// event appends the event of what was staged, but for extra, to b. EFBIG: a
+// record that a client has filled is over MaxRecord.
+func (t *txn) event(b []byte) ([]byte, error) {
+	b = append(b, eventVersion)
 	for _, ino := range t.born {
 		b = appendIno(b, itemBorn, ino)
 	}
 	for i := range t.puts {
-		if t.puts[i].d == nil {
+		d := t.puts[i].d
+		if d == nil {
 			b = appendDelete(b, t.puts[i].at)
-		} else {
-			b = appendPut(b, t.puts[i].at, t.puts[i].d)
+			continue
+		}
+		at := len(b)
+		b = appendPut(b, t.puts[i].at, d)
+		if len(b)-at > MaxRecord && d.Inode != nil && d.Inode.S3 != nil &&
+			len(b)-at-len(t.puts[i].at.token)-len(d.Inode.Content.Inline) > MaxRecord {
+			return nil, wire.Errorf("mds", "record of "+inoName(d.Ino), wire.EFBIG)
 		}
 	}
 	for i := range t.rows {
@@ -189,7 +274,7 @@ func (t *txn) event() []byte {
 	for _, ino := range t.gone {
 		b = appendIno(b, itemForgotten, ino)
 	}
-	return append(b, t.extra...)
+	return b, nil
 }
 
 // implied reports whether a row follows from a put of the same event.
@@ -197,7 +282,7 @@ func (t *txn) implied(r *rowItem) bool {
 	if r.row == nil || r.row.Kind != inode.RowAt {
 		return false
 	}
-	i, ok := t.index[place{r.row.Parent, r.row.Token}]
+	i, ok := t.staged(place{r.row.Parent, r.row.Token})
 	return ok && t.puts[i].d != nil && t.puts[i].d.Inode != nil && t.puts[i].d.Inode.Ino == r.ino && t.puts[i].d.Inode.Nlink > 0
 }
 
@@ -210,9 +295,26 @@ func (t *txn) saw(pos tree.Pos) {
 // sawAll is for reads that don't tell which changes they have seen.
 func (t *txn) sawAll() { t.saw(tree.Pos(t.fs.journal.Head())) }
 
+// manyPuts is from how many puts on they are found by a map.
+const manyPuts = 16
+
+// staged gives the index of the put staged for a place.
+func (t *txn) staged(at place) (int, bool) {
+	if t.index != nil {
+		i, ok := t.index[at]
+		return i, ok
+	}
+	for i := range t.puts {
+		if t.puts[i].at == at {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
 // getRaw reads a dentry, its unconfirmed state left alone.
 func (t *txn) getRaw(dir *inode.Inode, token string) (*inode.Dentry, error) {
-	if i, ok := t.index[place{dir.Ino, token}]; ok {
+	if i, ok := t.staged(place{dir.Ino, token}); ok {
 		return t.puts[i].d, nil
 	}
 	if slices.Contains(t.born, dir.Ino) {
@@ -235,15 +337,35 @@ func (t *txn) get(dir *inode.Inode, token string) (*inode.Dentry, error) {
 // put stages a dentry; nil deletes it.
 func (t *txn) put(dir Ino, token string, d *inode.Dentry) {
 	at := place{dir, token}
-	if i, ok := t.index[at]; ok {
+	if d != nil && d.Inode != nil && d.Inode.Dir != nil {
+		t.know(knownDir{d.Inode, at, d})
+	}
+	if i, ok := t.staged(at); ok {
 		t.puts[i].d = d
 		return
 	}
-	if t.index == nil {
-		t.index = make(map[place]int, 4)
-	}
-	t.index[at] = len(t.puts)
 	t.puts = append(t.puts, putItem{at, d})
+	switch n := len(t.puts); {
+	case n < manyPuts:
+	case t.index != nil:
+		t.index[at] = n - 1
+	default:
+		t.index = make(map[place]int, 4*manyPuts)
+		for i := range t.puts {
+			t.index[t.puts[i].at] = i
+		}
+	}
+}
+
+// know remembers a directory as it is now.
+func (t *txn) know(k knownDir) {
+	for i := range t.known {
+		if t.known[i].in.Ino == k.in.Ino {
+			t.known[i] = k
+			return
+		}
+	}
+	t.known = append(t.known, k)
 }
 
 func (t *txn) row(ino Ino) (*inode.TableRow, error) {
@@ -258,6 +380,15 @@ func (t *txn) row(ino Ino) (*inode.TableRow, error) {
 }
 
 func (t *txn) putRow(ino Ino, row *inode.TableRow) {
+	for i := range t.known {
+		if t.known[i].in.Ino != ino {
+			continue
+		}
+		if row == nil || row.Kind != inode.RowAt {
+			t.known = slices.Delete(t.known, i, i+1)
+		}
+		break
+	}
 	for i := range t.rows {
 		if t.rows[i].ino == ino {
 			t.rows[i].row = row
@@ -269,6 +400,11 @@ func (t *txn) putRow(ino Ino, row *inode.TableRow) {
 
 // inode finds the current record of ino; ESTALE when there is none.
 func (t *txn) inode(ino Ino) (*inode.Inode, error) {
+	for i := range t.known {
+		if t.known[i].in.Ino == ino {
+			return t.known[i].in, nil
+		}
+	}
 	row, err := t.row(ino)
 	if err != nil {
 		return nil, err
@@ -288,9 +424,13 @@ func (t *txn) inode(ino Ino) (*inode.Inode, error) {
 		if err != nil {
 			return nil, err
 		}
-		if d != nil && d.Inode != nil && d.Inode.Ino == ino {
-			return t.fs.currentLocked(d.Inode), nil
+		if d == nil || d.Inode == nil || d.Inode.Ino != ino {
+			break
 		}
+		if d.Inode.Dir != nil {
+			t.know(knownDir{d.Inode, place{row.Parent, row.Token}, d})
+		}
+		return t.fs.currentLocked(d.Inode), nil
 	}
 	return nil, wire.Errorf("mds", inoName(ino), wire.ESTALE)
 }
@@ -335,6 +475,14 @@ func (t *txn) target(d *inode.Dentry) (*inode.Inode, error) {
 
 // putInode stages a changed record at the place where its inode lives now.
 func (t *txn) putInode(in *inode.Inode) error {
+	for i := range t.known {
+		if k := &t.known[i]; k.in.Ino == in.Ino && k.d != nil {
+			nd := *k.d
+			nd.Inode = in
+			t.put(k.at.dir, k.at.token, &nd)
+			return nil
+		}
+	}
 	row, err := t.row(in.Ino)
 	if err != nil {
 		return err
@@ -417,19 +565,54 @@ func (t *txn) account(dir Ino, d delta) (*inode.Inode, error) {
 	if err := t.putInode(c); err != nil {
 		return nil, err
 	}
-	for up := c; up.Dir.Parent != RootIno && up.Ino != RootIno; {
-		in, err := t.inode(up.Dir.Parent)
-		if err != nil {
-			return nil, err
-		}
-		n := clone(in)
-		addTotals(&n.Dir.Totals, d, t.now)
-		if err := t.putInode(n); err != nil {
-			return nil, err
-		}
-		up = n
+	if c.Ino != RootIno {
+		t.totalUp(c.Dir.Parent, d)
 	}
 	return c, nil
+}
+
+// upItem is what the totals of a directory, and of those above it, still
+// have to be changed by.
+type upItem struct {
+	dir Ino
+	d   delta
+}
+
+// totalUp notes a change of the totals of dir and of those above it, up to
+// the bucket.
+func (t *txn) totalUp(dir Ino, d delta) {
+	if dir < firstNumber {
+		return
+	}
+	for i := len(t.ups) - 1; i >= 0; i-- {
+		if u := &t.ups[i]; u.dir == dir {
+			u.d.bytes += d.bytes
+			u.d.files += d.files
+			u.d.dirs += d.dirs
+			return
+		}
+	}
+	t.ups = append(t.ups, upItem{dir, delta{bytes: d.bytes, files: d.files, dirs: d.dirs}})
+}
+
+// settleTotals stages the totals that were noted, each directory once. It
+// comes before a directory that they may be of is moved or removed.
+func (t *txn) settleTotals() error {
+	for len(t.ups) > 0 {
+		u := t.ups[len(t.ups)-1]
+		t.ups = t.ups[:len(t.ups)-1]
+		in, err := t.inode(u.dir)
+		if err != nil {
+			return err
+		}
+		c := clone(in)
+		addTotals(&c.Dir.Totals, u.d, t.now)
+		if err := t.putInode(c); err != nil {
+			return err
+		}
+		t.totalUp(c.Dir.Parent, u.d)
+	}
+	return nil
 }
 
 func addTotals(t *inode.Totals, d delta, now wire.Time) {
@@ -449,28 +632,9 @@ func (t *txn) accountBytes(ino Ino, bytes int64) error {
 		return err
 	}
 	if row.Kind == inode.RowAt {
-		return t.accountUp(row.Parent, bytes)
-	}
-	if len(row.Links) == 0 {
-		return nil
-	}
-	return t.accountUp(row.Links[0].Parent, bytes)
-}
-
-// accountUp adds bytes to the totals of dir and of those above it, up to the
-// bucket.
-func (t *txn) accountUp(dir Ino, bytes int64) error {
-	for dir != RootIno && dir >= firstNumber {
-		in, err := t.inode(dir)
-		if err != nil {
-			return err
-		}
-		n := clone(in)
-		addTotals(&n.Dir.Totals, delta{bytes: bytes}, t.now)
-		if err := t.putInode(n); err != nil {
-			return err
-		}
-		dir = n.Dir.Parent
+		t.totalUp(row.Parent, delta{bytes: bytes})
+	} else if len(row.Links) > 0 {
+		t.totalUp(row.Links[0].Parent, delta{bytes: bytes})
 	}
 	return nil
 }

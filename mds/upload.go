@@ -20,9 +20,9 @@ import (
 // maxPart is the highest part number (S3's limit).
 const maxPart = 10000
 
-// maxKeptParts is the most parts whose sizes are kept with an object; objects
-// of more know only their number.
-const maxKeptParts = 256
+// maxKeptParts is the most bytes that the sizes and checksums of an object's
+// parts may take in its record; objects of more know only their number.
+const maxKeptParts = 6 << 10
 
 // uploadToken names an upload: key ‖ 00 01 ‖ id, with 00 in the key doubled
 // to 00 FF, so that byte order is order of key, then of id.
@@ -413,11 +413,15 @@ func (fs *FS) CompleteUpload(ctx context.Context, cred Cred, bucket Ino, key, id
 		return nil, err
 	}
 	pub := &content{cond: c.Cond, s3: inode.S3Part{ETag: etag, Checksum: sum, Meta: spec.Meta}}
+	kept := 0
 	for i := range list {
 		pub.size += list[i].Size
-		if len(list) <= maxKeptParts {
+		if kept += 16 + len(list[i].Checksum.Value); kept <= maxKeptParts {
 			pub.s3.Parts = append(pub.s3.Parts, PartSize{Number: list[i].Number, Size: list[i].Size, Checksum: list[i].Checksum.Value})
 		}
+	}
+	if kept > maxKeptParts {
+		pub.s3.Parts = nil
 	}
 	sid, err := fs.join(ctx, parts, pub)
 	if err != nil {

@@ -90,6 +90,23 @@ func (fl *File) Release() {
 	fl.forget()
 }
 
+// Detach takes a clean file from the Filer, so that the next Open makes
+// another one, of other content perhaps. Who holds this one reads on; nobody
+// writes to it any more. false: it isn't clean, and nothing was done.
+func (fl *File) Detach() bool {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	if len(fl.objects) > 0 {
+		return false
+	}
+	fl.f.mu.Lock()
+	defer fl.f.mu.Unlock()
+	if fl.f.files[fl.ino] == fl {
+		delete(fl.f.files, fl.ino)
+	}
+	return true
+}
+
 // forget takes a file nobody needs from the Filer; with both mutexes held. A
 // loss that no Flush has told of goes with it: the Verifier has told.
 func (fl *File) forget() {
@@ -97,6 +114,9 @@ func (fl *File) forget() {
 		delete(fl.f.files, fl.ino)
 	}
 }
+
+// Ino is the inode that the file was opened as.
+func (fl *File) Ino() inode.Ino { return fl.ino }
 
 // Size is the file's size in bytes, unwritten data included.
 func (fl *File) Size() uint64 {

@@ -94,7 +94,7 @@ func (s *Store) Pin(o ObjectID, off, n uint64) (*Pinned, error) {
 	defer s.mu.Unlock()
 	node := obj.cur
 	if node == nil {
-		return nil, wire.Errorf("store.read", o.String(), wire.ENOENT)
+		return nil, &absentError{"store.read", o}
 	}
 	p := &Pinned{s: s, o: o}
 	if off >= node.size {
@@ -291,7 +291,7 @@ func (s *Store) snapshot(op string, o ObjectID) (*onode, error) {
 	s.leave(obj)
 	s.mu.Unlock()
 	if n == nil {
-		return nil, wire.Errorf(op, o.String(), wire.ENOENT)
+		return nil, &absentError{op, o}
 	}
 	return n, nil
 }
@@ -360,3 +360,16 @@ func (s *Store) Extents(o ObjectID) ([]wire.Extent, error) {
 	}
 	return out, nil
 }
+
+// absentError says that an object isn't there. Every creation of an object
+// meets one, so its text is made only when somebody prints it.
+type absentError struct {
+	op string
+	o  ObjectID
+}
+
+// Error prints operation and object.
+func (e *absentError) Error() string { return e.op + " " + e.o.String() + ": " + wire.ENOENT.Error() }
+
+// Unwrap gives the kind.
+func (e *absentError) Unwrap() error { return wire.ENOENT }

@@ -3,7 +3,6 @@ package tree
 import (
 	"context"
 	"encoding/binary"
-	"fmt"
 	"strconv"
 
 	"github.com/spirula/spirula/mds/internal/inode"
@@ -21,13 +20,13 @@ const (
 )
 
 func fragObject(ino inode.Ino, frag uint32) string {
-	return fmt.Sprintf("d.%016x.%08x", uint64(ino), frag)
+	return "d." + hexKey(uint64(ino)) + "." + hexKey(uint64(frag))[8:]
 }
-func tableObject(ino inode.Ino) string { return fmt.Sprintf("t.%016x", uint64(ino)) }
-func rowObject(n inode.Ino) string     { return fmt.Sprintf("i.%016x", uint64(n)>>rowShift) }
+func tableObject(ino inode.Ino) string { return "t." + hexKey(uint64(ino)) }
+func rowObject(n inode.Ino) string     { return "i." + hexKey(uint64(n)>>rowShift) }
 func rowKey(n inode.Ino) string        { return hexKey(uint64(n)) }
 func logObject(ino inode.Ino, seg uint64) string {
-	return fmt.Sprintf("c.%016x.%016x", uint64(ino), seg)
+	return "c." + hexKey(uint64(ino)) + "." + hexKey(seg)
 }
 
 // hexKey writes a number so that byte order is its order.

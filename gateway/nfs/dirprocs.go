@@ -210,7 +210,8 @@ func (g *Gateway) list(ctx context.Context, c *call, out []byte, dir mds.Handle,
 					size += attrSize + 4 + handleSize
 				}
 			}
-			if dirOverhead+len(entries)+size > total || names < bare {
+			// dirCount is advice: it never keeps the first entry away.
+			if dirOverhead+len(entries)+size > total || names < bare && len(entries) > 0 {
 				full = true
 				return false
 			}
@@ -219,8 +220,11 @@ func (g *Gateway) list(ctx context.Context, c *call, out []byte, dir mds.Handle,
 			return true
 		})
 	}
-	if err == nil && full && len(entries) == 0 {
+	switch {
+	case err == nil && full && len(entries) == 0:
 		err = errTooSmall
+	case cookie != 0 && wire.ErrnoOf(err) == wire.EINVAL:
+		err = errCookie
 	}
 	if err != nil {
 		a = g.post(ctx, dir)

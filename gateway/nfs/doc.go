@@ -36,5 +36,6 @@
 // There is no lock manager. Its program, and any other, is refused at once
 // with PROG_UNAVAIL, so that a client fails fast instead of hanging.
 //
-// Lock order: Gateway.mu, dupCache.mu and mounts.mu are taken alone.
+// Lock order: conn.mu inside Gateway.mu; dupCache.mu and mounts.mu are taken
+// alone.
 package nfs

@@ -2,9 +2,12 @@ package nfs
 
 import (
 	"context"
+	"encoding/binary"
 	"net"
 	"net/netip"
 	"sync"
+
+	nfs "github.com/willscott/go-nfs"
 
 	"github.com/spirula/spirula/rados/wire"
 )
@@ -37,6 +40,23 @@ type dupCache struct {
 
 func (d *dupCache) init() { d.entries = map[dupKey]*dupEntry{} }
 
+// forget takes an entry out, so that the same request runs when it comes
+// again.
+func (d *dupCache) forget(k dupKey, e *dupEntry) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.entries[k] == e {
+		delete(d.entries, k)
+	}
+}
+
+// tryAgain tells whether a finished reply says that nothing was done yet.
+func tryAgain(head []byte) bool {
+	const at = 28 // mark, xid, REPLY, accepted, verifier, accept status
+	return len(head) >= at+4 && binary.BigEndian.Uint32(head[at-4:]) == acceptSuccess &&
+		binary.BigEndian.Uint32(head[at:]) == uint32(nfs.NFSStatusJukebox)
+}
+
 // run runs a request unless it ran already; then its reply is given again.
 func (d *dupCache) run(ctx context.Context, g *Gateway, client net.Addr, c *call, rec *record, f func() (reply, bool)) (reply, bool) {
 	k := dupKey{xid: c.xid, proc: c.proc, sum: wire.CRC32C(rec.head)}
@@ -56,6 +76,9 @@ func (d *dupCache) run(ctx context.Context, g *Gateway, client net.Addr, c *call
 		r, ok := f()
 		e.head = r.head
 		close(e.done)
+		if tryAgain(r.head) {
+			d.forget(k, e)
+		}
 		return r, ok
 	}
 	d.mu.Unlock()

@@ -75,13 +75,12 @@ var mountProcs = []proc{
 	{run: mountExport},
 }
 
-// host names the caller: the machine name of its credential isn't kept, so
-// its uid has to do.
+// host names the caller, in its own words.
 func (c *call) host() string {
-	if c.anonymous {
+	if len(c.machine) == 0 {
 		return "anonymous"
 	}
-	return "client"
+	return string(c.machine)
 }
 
 // mnt gives the handle of an exported directory: the root, a bucket, or any

@@ -132,7 +132,9 @@ func access(g *Gateway, ctx context.Context, c *call, _ *record, out []byte) ([]
 	var granted uint32
 	var a mds.Attr
 	if err == nil {
-		granted, a, err = g.o.FS.Access(ctx, c.cred, h, bits)
+		if granted, a, err = g.o.FS.Access(ctx, c.cred, h, bits); err != nil {
+			a = g.post(ctx, h)
+		}
 	}
 	out = g.appendPostAttr(g.status(out, err), &a)
 	if err == nil {
@@ -169,8 +171,11 @@ func read(g *Gateway, ctx context.Context, c *call, _ *record, out []byte) ([]by
 	var d wire.Data
 	var eof bool
 	var a mds.Attr
+	n = min(n, maxIO)
 	if err == nil {
-		d, eof, a, err = g.o.FS.Read(ctx, c.cred, h, off, int(min(n, maxIO)))
+		g.reads.take(int64(n))
+		d, eof, a, err = g.o.FS.Read(ctx, c.cred, h, off, int(n))
+		g.reads.release(int64(n) - int64(d.Len()))
 	}
 	if err != nil {
 		a = g.post(ctx, h)
@@ -206,6 +211,9 @@ func write(g *Gateway, ctx context.Context, c *call, rec *record, out []byte) ([
 	if err == nil && count != n {
 		err = wire.Errorf("write", "count", wire.EINVAL)
 	}
+	// The verifier is taken before the data is: if the data is lost from then
+	// on, the client compares with the old one, and writes again.
+	v := g.o.FS.WriteVerifier()
 	var w mds.WCC
 	if err == nil {
 		w, err = g.o.FS.Write(ctx, c.cred, h, off, d, how != unstable)
@@ -220,7 +228,6 @@ func write(g *Gateway, ctx context.Context, c *call, rec *record, out []byte) ([
 	}
 	out = g.appendWCC(g.status(out, nil), &w)
 	out = appendU32(appendU32(out, n), committed)
-	v := g.o.FS.WriteVerifier()
 	return append(out, v[:]...), wire.Data{}
 }
 
@@ -230,9 +237,6 @@ func commit(g *Gateway, ctx context.Context, c *call, _ *record, out []byte) ([]
 	if !c.args.ok() {
 		return nil, wire.Data{}
 	}
-	// The verifier is taken first: if data is lost from here on, the client
-	// must see the old one.
-	v := g.o.FS.WriteVerifier()
 	var w mds.WCC
 	if err == nil {
 		w, err = g.o.FS.Commit(ctx, c.cred, h, off, uint64(n))
@@ -240,6 +244,9 @@ func commit(g *Gateway, ctx context.Context, c *call, _ *record, out []byte) ([]
 	if err != nil {
 		return g.failWCC(ctx, out, err, h), wire.Data{}
 	}
+	// The verifier is taken last: what was lost up to the end of the commit
+	// has changed it by now.
+	v := g.o.FS.WriteVerifier()
 	return append(g.appendWCC(g.status(out, nil), &w), v[:]...), wire.Data{}
 }
 

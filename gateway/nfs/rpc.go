@@ -45,7 +45,7 @@ const nobody = 65534
 type call struct {
 	xid, prog, vers, proc uint32
 	cred                  mds.Cred
-	anonymous             bool
+	machine               []byte // what the client calls itself; refers to the record
 	args                  reader
 }
 
@@ -70,7 +70,6 @@ func parseCall(b []byte, squash bool) (c *call, reply []byte, ok bool) {
 	}
 	switch flavor {
 	case authNone:
-		c.anonymous = true
 		c.cred = mds.Cred{UID: nobody, GID: nobody}
 	case authSys:
 		if !c.parseSys(body, squash) {
@@ -85,8 +84,8 @@ func parseCall(b []byte, squash bool) (c *call, reply []byte, ok bool) {
 
 func (c *call) parseSys(body []byte, squash bool) bool {
 	r := reader{b: body}
-	r.u32()       // stamp
-	r.opaque(255) // machine name
+	r.u32() // stamp
+	c.machine = r.opaque(255)
 	c.cred = mds.Cred{UID: r.u32(), GID: r.u32()}
 	n := r.u32()
 	if n > maxGroups {
@@ -95,10 +94,26 @@ func (c *call) parseSys(body []byte, squash bool) bool {
 	for range n {
 		c.cred.Groups = append(c.cred.Groups, r.u32())
 	}
-	if squash && c.cred.UID == 0 {
-		c.cred = mds.Cred{UID: nobody, GID: nobody}
+	if squash {
+		c.squashRoot()
 	}
 	return r.ok()
+}
+
+// squashRoot makes root, and root's group, nobody.
+func (c *call) squashRoot() {
+	if c.cred.UID == 0 {
+		c.cred = mds.Cred{UID: nobody, GID: nobody}
+		return
+	}
+	if c.cred.GID == 0 {
+		c.cred.GID = nobody
+	}
+	for i, gid := range c.cred.Groups {
+		if gid == 0 {
+			c.cred.Groups[i] = nobody
+		}
+	}
 }
 
 // startReply begins a reply record: room for the record mark, xid, REPLY.

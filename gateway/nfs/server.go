@@ -27,6 +27,10 @@ const (
 	maxRequests = 64                 // of one connection at a time
 	maxConns    = 1024
 	drainTime   = 10 * time.Second // for running requests, once Serve is to end
+	// A client may be silent between requests for as long as it likes, but
+	// not within one, and it must take its replies: both hold memory.
+	recordTime = time.Minute
+	replyTime  = 2 * time.Minute
 )
 
 // Options say how a Gateway works. FS is required.
@@ -40,7 +44,10 @@ type Options struct {
 	// MaxInflightBytes bounds the data of WRITEs that were read from
 	// sockets and are not done; 0: 32 MiB.
 	MaxInflightBytes int64
-	Log              *slog.Logger
+	// MaxReadBytes bounds the data of READs that is read and not sent yet;
+	// 0: 32 MiB.
+	MaxReadBytes int64
+	Log          *slog.Logger
 }
 
 // Metrics counts what a gateway did since it was made.
@@ -56,7 +63,8 @@ type Gateway struct {
 	Metrics Metrics
 
 	o     Options
-	bytes throttle
+	bytes throttle // of WRITEs
+	reads throttle // of READs
 	dups  dupCache
 	mnts  mounts
 
@@ -73,7 +81,11 @@ func New(o Options) *Gateway {
 		o.MaxInflightBytes = 32 << 20
 	}
 	g := &Gateway{o: o, conns: map[*conn]struct{}{}}
+	if o.MaxReadBytes == 0 {
+		o.MaxReadBytes = 32 << 20
+	}
 	g.bytes.init(o.MaxInflightBytes)
+	g.reads.init(o.MaxReadBytes)
 	g.dups.init()
 	return g
 }
@@ -83,12 +95,17 @@ func New(o Options) *Gateway {
 // after an orderly end.
 func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
 	var wg sync.WaitGroup
-	defer wg.Wait()
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
 	// Requests outlive ctx by the time they are given to finish.
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
+	defer func() {
+		g.drain()
+		late := time.AfterFunc(drainTime, cancel)
+		wg.Wait()
+		late.Stop()
+		cancel()
+	}()
 	for {
 		nc, err := l.Accept()
 		if ctx.Err() != nil {
@@ -120,7 +137,6 @@ func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
 			c.serve(work)
 		}()
 	}
-	g.drain()
 	return nil
 }
 
@@ -153,7 +169,7 @@ func (g *Gateway) drain() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for c := range g.conns {
-		c.nc.SetReadDeadline(time.Unix(1, 0))
+		c.endReading()
 		time.AfterFunc(drainTime, func() { c.nc.Close() })
 	}
 }
@@ -164,6 +180,26 @@ type conn struct {
 	nc    net.Conn
 	out   chan reply
 	slots chan struct{} // one for each request that runs
+
+	mu    sync.Mutex
+	ended bool // no more is read
+}
+
+// endReading makes the reader stop, now or at its next read.
+func (c *conn) endReading() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = true
+	c.nc.SetReadDeadline(time.Unix(1, 0))
+}
+
+// readBy sets until when what is read must have come; zero: no limit.
+func (c *conn) readBy(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ended {
+		c.nc.SetReadDeadline(t)
+	}
 }
 
 // reply is a record to send: head with its mark, data, padding.
@@ -229,6 +265,7 @@ func (c *conn) write() {
 			}
 		}
 		if !broken {
+			c.nc.SetWriteDeadline(time.Now().Add(replyTime))
 			w := bufs
 			if _, err := w.WriteTo(c.nc); err != nil {
 				broken = true
@@ -236,7 +273,9 @@ func (c *conn) write() {
 			}
 		}
 		for i := range sent {
+			n := int64(sent[i].data.Len())
 			sent[i].data.Release()
+			c.g.reads.release(n)
 		}
 		clear(bufs)
 	}
@@ -286,8 +325,12 @@ func (c *conn) readRecord(br *bufio.Reader) (rec record, err error) {
 	if n <= headSize && last {
 		return rec, nil
 	}
-	rec.bytes = int64(n)
+	if rec.bytes = int64(n); !last {
+		rec.bytes = maxRecord // what it may come to
+	}
 	c.g.bytes.take(rec.bytes)
+	c.readBy(time.Now().Add(recordTime))
+	defer c.readBy(time.Time{})
 	if last {
 		if at, size, ok := writeData(rec.head, n); ok {
 			err = rec.readData(br, at, size)

@@ -50,6 +50,9 @@ var errBadType = errors.New("nfs: no such file type")
 // errTooSmall is a READDIR whose reply has room for not even one entry.
 var errTooSmall = errors.New("nfs: no room for an entry")
 
+// errCookie is a READDIR that wants to go on where no entry ever was.
+var errCookie = errors.New("nfs: no such cookie")
+
 func statusFor(err error) nfs.NFSStatus {
 	switch {
 	case err == nil:
@@ -60,6 +63,8 @@ func statusFor(err error) nfs.NFSStatus {
 		return nfs.NFSStatusBadType
 	case errors.Is(err, errTooSmall):
 		return nfs.NFSStatusTooSmall
+	case errors.Is(err, errCookie):
+		return nfs.NFSStatusBadCookie
 	case errors.Is(err, mds.ErrGuard):
 		return nfs.NFSStatusNotSync
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

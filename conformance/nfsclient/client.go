@@ -285,3 +285,58 @@ func (c *Client) Read(h Handle, off uint64, n uint32) (data []byte, eof bool, er
 	eof = d.U32() == 1
 	return d.Bytes(), eof, d.Err
 }
+
+// Raw runs an NFS procedure and gives what follows its status.
+func (c *Client) Raw(proc uint32, args Enc) (*Dec, error) { return c.nfs(proc, args) }
+
+// Attr takes a fattr3.
+func (d *Dec) Attr() Attr { return d.attr() }
+
+// PostAttr takes a post_op_attr; zero if there is none.
+func (d *Dec) PostAttr() Attr { return d.postAttr() }
+
+// WCC takes a wcc_data: size, mtime and ctime from before, if ok, and the
+// attributes after.
+func (d *Dec) WCC() (size, mtime, ctime uint64, ok bool, after Attr) {
+	if ok = d.U32() == 1; ok {
+		size, mtime, ctime = d.U64(), d.U64(), d.U64()
+	}
+	return size, mtime, ctime, ok, d.postAttr()
+}
+
+// Entry is an entry of READDIR.
+type Entry struct {
+	Fileid, Cookie uint64
+	Name           string
+	Attr           Attr   // READDIRPLUS
+	Handle         Handle // READDIRPLUS
+}
+
+// ReadDir is READDIR, or READDIRPLUS, after a cookie, with room for count
+// bytes.
+func (c *Client) ReadDir(dir Handle, cookie uint64, count uint32, plus bool) (list []Entry, eof bool, err error) {
+	args, proc := Enc{}.Bytes(dir).U64(cookie).U64(0).U32(count), uint32(16)
+	if plus {
+		args, proc = args.U32(count), 17
+	}
+	d, err := c.nfs(proc, args)
+	if err != nil {
+		return nil, false, err
+	}
+	if n := len(d.B); n > int(count) {
+		return nil, false, fmt.Errorf("READDIR gave %d bytes for a count of %d", n, count)
+	}
+	d.postAttr()
+	d.U64()
+	for d.U32() == 1 && d.Err == nil {
+		e := Entry{Fileid: d.U64(), Name: string(d.Bytes()), Cookie: d.U64()}
+		if plus {
+			e.Attr = d.postAttr()
+			if d.U32() == 1 {
+				e.Handle = Handle(d.Bytes())
+			}
+		}
+		list = append(list, e)
+	}
+	return list, d.U32() == 1, d.Err
+}

@@ -177,6 +177,9 @@ func read(g *Gateway, ctx context.Context, c *call, _ *record, out []byte) ([]by
 		d, eof, a, err = g.o.FS.Read(ctx, c.cred, h, off, int(n))
 		g.reads.release(int64(n) - int64(d.Len()))
 	}
+	if wire.ErrnoOf(err) == wire.EISDIR {
+		err = wire.Errorf("read", "a directory", wire.EINVAL) // READ knows no ISDIR
+	}
 	if err != nil {
 		a = g.post(ctx, h)
 		return g.appendPostAttr(g.status(out, err), &a), wire.Data{}

@@ -231,6 +231,22 @@ func TestWriteOfEverySize(t *testing.T) {
 	}
 }
 
+// TestReadOfADirectory: READ's list of errors (RFC 1813, 3.3.6) has INVAL for
+// what is no file.
+func TestReadOfADirectory(t *testing.T) {
+	g, s := stubGateway()
+	s.hook = func(_ context.Context, name string) error {
+		if name == "read" {
+			return wire.EISDIR
+		}
+		return nil
+	}
+	got := direct(g, append(header(1, progNFS, 3, 6, 0, 0), args{}.bytes(fh(1, 1)).u64(0).u32(10)...))
+	if status := binary.BigEndian.Uint32(got[24:]); status != 22 {
+		t.Errorf("status %d, want INVAL", status)
+	}
+}
+
 func TestCountAgainstData(t *testing.T) {
 	g, s := stubGateway()
 	got := direct(g, append(header(1, progNFS, 3, 7, 0, 0), args{}.bytes(fh(1, 1)).u64(0).u32(5, 0).bytes("abc")...))

@@ -357,9 +357,7 @@ func cmdBlocklist(c *call) {
 			return
 		}
 		inc := c.m.osd.change(true, c.committed("un-blocklisting %s", a))
-		if _, fresh := inc.NewBlocklist[a]; fresh {
-			delete(inc.NewBlocklist, a)
-		}
+		delete(inc.NewBlocklist, a)
 		if _, old := c.m.osd.base().Blocklist[a]; old {
 			inc.OldBlocklist = append(inc.OldBlocklist, a)
 		}

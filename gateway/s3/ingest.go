@@ -172,11 +172,6 @@ func (rq *request) readChecksumHeaders(u *upload) error {
 	return nil
 }
 
-// announced is what checksum the body was said to have, before it was read.
-func (u *upload) announced() mds.Checksum {
-	return mds.Checksum{Algorithm: u.alg, Value: u.value}
-}
-
 // hasher computes a body's digests as its pieces come.
 type hasher struct {
 	md5 hash.Hash

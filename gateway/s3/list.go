@@ -22,11 +22,10 @@ const (
 
 // listing is what the listing operations have in common.
 type listing struct {
-	req   mds.ListRequest
-	max   int
-	url   bool // encoding-type=url
-	page  mds.ListPage
-	token string // continuation-token as given
+	req  mds.ListRequest
+	max  int
+	url  bool // encoding-type=url
+	page mds.ListPage
 }
 
 // parseListing reads the parameters that all listings share.

@@ -273,7 +273,7 @@ func TestCrashIsDeterministic(t *testing.T) {
 		}
 		return strings.Join(all, "|")
 	}
-	if run() != run() {
+	if first, second := run(), run(); first != second {
 		t.Fatal("two runs differ")
 	}
 }

@@ -308,7 +308,6 @@ type replayer struct {
 	a       applier
 	part    int               // changes of the first record that the index has
 	images  map[uint64][]byte // newest by unit
-	bytes   int
 	records int
 	written int
 }

@@ -113,7 +113,6 @@ type txn struct {
 	ready   bool // its data is synced, or it has none
 	synced  bool // in the log
 	applied bool // in the index
-	err     error
 	seq     uint64
 	pos     uint64 // of its group in the log
 }

@@ -181,10 +181,7 @@ func (t *Tree) page(ctx context.Context, object, class, start string) (kvs []wir
 	if len(r.Results) != 2 {
 		return nil, false, wire.Errorf("tree.read", object, wire.EIO)
 	}
-	kvs = r.Results[0].KVs
-	for _, kv := range r.Results[1].KVs {
-		kvs = append(kvs, kv)
-	}
+	kvs = append(r.Results[0].KVs, r.Results[1].KVs...)
 	for i := range kvs {
 		if len(kvs[i].Key) < len(class) || (i > 0 && kvs[i].Key <= kvs[i-1].Key) {
 			return nil, false, wire.Wrap("tree.read", object+": keys out of order", wire.EIO)

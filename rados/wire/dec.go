@@ -139,6 +139,19 @@ func (d *Decoder) Bytes() []byte { return d.take(d.Count(1)) }
 // Str reads a u32 length and that many bytes as a string of its own.
 func (d *Decoder) Str() string { return string(d.Bytes()) }
 
+// Strs reads a vector or set of strings; nil when it is empty.
+func (d *Decoder) Strs() []string {
+	n := d.Count(4)
+	if n == 0 {
+		return nil
+	}
+	v := make([]string, 0, n)
+	for i := 0; i < n && d.err == nil; i++ {
+		v = append(v, d.Str())
+	}
+	return v
+}
+
 // Time reads u32 seconds and u32 nanoseconds.
 func (d *Decoder) Time() Time {
 	sec := int64(d.U32())
@@ -257,14 +270,7 @@ func (d *Decoder) Locator() ObjectLocator {
 
 // SnapContext reads seq and the snaps.
 func (d *Decoder) SnapContext() SnapContext {
-	c := SnapContext{Seq: SnapID(d.U64())}
-	if n := d.Count(8); n > 0 {
-		c.Snaps = make([]SnapID, n)
-		for i := range c.Snaps {
-			c.Snaps[i] = SnapID(d.U64())
-		}
-	}
-	return c
+	return SnapContext{Seq: SnapID(d.U64()), Snaps: d.snaps()}
 }
 
 // Addr reads an entity_addr_t: marker 1, or the form before Nautilus.

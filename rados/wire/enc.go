@@ -61,6 +61,14 @@ func (e *Encoder) Bytes(p []byte) {
 	e.B = append(e.B, p...)
 }
 
+// Strs appends a vector of strings, or a set whose elements are sorted.
+func (e *Encoder) Strs(v []string) {
+	e.Count(len(v))
+	for _, s := range v {
+		e.Str(s)
+	}
+}
+
 // Raw appends the bytes alone.
 func (e *Encoder) Raw(p []byte) { e.B = append(e.B, p...) }
 
@@ -136,9 +144,14 @@ func (e *Encoder) HObject(h HObject) {
 	e.End(m)
 }
 
-// Locator appends an object_locator_t.
+// Locator appends an object_locator_t. Readers that don't know a given hash
+// must not misplace the object, so that one raises the compat version.
 func (e *Encoder) Locator(l ObjectLocator) {
-	m := e.Begin(6, 3)
+	compat := uint8(3)
+	if l.Hash != -1 {
+		compat = 6
+	}
+	m := e.Begin(6, compat)
 	e.I64(l.Pool)
 	e.I32(-1)
 	e.Str(l.Key)
@@ -150,10 +163,7 @@ func (e *Encoder) Locator(l ObjectLocator) {
 // SnapContext appends seq and the snaps.
 func (e *Encoder) SnapContext(c SnapContext) {
 	e.U64(uint64(c.Seq))
-	e.Count(len(c.Snaps))
-	for _, s := range c.Snaps {
-		e.U64(uint64(s))
-	}
+	e.snaps(c.Snaps)
 }
 
 // Addr appends an entity_addr_t in its form since Nautilus.

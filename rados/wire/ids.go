@@ -81,12 +81,25 @@ type EntityName struct {
 
 // String prints the name as Ceph's tools do.
 func (n EntityName) String() string {
-	kind := map[EntityType]string{EntityMon: "mon", EntityMDS: "mds", EntityOSD: "osd",
-		EntityClient: "client", EntityMgr: "mgr", EntityAuth: "auth"}[n.Type]
-	if kind == "" {
-		kind = "entity" + strconv.Itoa(int(n.Type))
+	return n.kind() + "." + strconv.FormatInt(n.Num, 10)
+}
+
+func (n EntityName) kind() string {
+	switch n.Type {
+	case EntityMon:
+		return "mon"
+	case EntityMDS:
+		return "mds"
+	case EntityOSD:
+		return "osd"
+	case EntityClient:
+		return "client"
+	case EntityMgr:
+		return "mgr"
+	case EntityAuth:
+		return "auth"
 	}
-	return kind + "." + strconv.FormatInt(n.Num, 10)
+	return "entity" + strconv.Itoa(int(n.Type))
 }
 
 // ReqID identifies a client's request for ever: a resend has the same one.

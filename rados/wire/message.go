@@ -55,10 +55,22 @@ type MOSDOp struct {
 	Snap    SnapID // reads: which state; NoSnap in writes
 	SnapC   SnapContext
 	Attempt int32 // 0 first, then 1, 2, …
+	// Records are the operations' records as they came over the wire, 38
+	// bytes each; nil in a message that was made here. The reply repeats
+	// them.
+	Records []byte
 }
 
 // MsgType implements Message.
 func (*MOSDOp) MsgType() MsgType { return TypeMOSDOp }
+
+// Release gives back the references that decoding took. Whoever decoded the
+// message calls it once, after the Dispatcher returned.
+func (m *MOSDOp) Release() {
+	for i := range m.Ops {
+		m.Ops[i].Data.Release()
+	}
+}
 
 // MOSDOpReply answers one MOSDOp. Result is the vector's: negative Errno, or
 // what the last operation gave.
@@ -73,6 +85,9 @@ type MOSDOpReply struct {
 	Results     []OpResult // one for each operation
 	Version     EVersion   // writes: of the PG log entry
 	UserVersion uint64     // of the object
+	// Records are the request's, for the wire; the results are encoded by
+	// the operations' codes in them. nil when the request had none.
+	Records []byte
 }
 
 // MsgType implements Message.
@@ -94,6 +109,15 @@ type MOSDMap struct {
 	Incrementals   map[Epoch][]byte
 	Fulls          map[Epoch][]byte
 	Oldest, Newest Epoch // what the sender could give
+	// GapRemovedSnaps has, by pool, snapshots removed in epochs that the
+	// message skips.
+	GapRemovedSnaps map[int64][]SnapInterval
+}
+
+// SnapInterval is a run of snapshot ids.
+type SnapInterval struct {
+	Start SnapID
+	Len   uint64
 }
 
 // MsgType implements Message.

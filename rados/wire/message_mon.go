@@ -32,17 +32,28 @@ const (
 
 // MAuth opens a session with a mon: the answer gives a client its number. It
 // stands for the handshake that the TCP transport does before any message.
+//
+// On the wire it is Ceph's MAuth, by which a session renews its tickets:
+// Protocol, Payload and MonMapEpoch; Name does not travel.
 type MAuth struct {
-	TID  uint64
-	Name string // "client.admin"
+	TID         uint64
+	Name        string // "client.admin"
+	Seen        uint64 // version of the state asked about that the sender knows, or 0
+	Protocol    uint32 // the authentication method; 0: not decided yet
+	Payload     []byte // as that method wants it
+	MonMapEpoch Epoch  // the sender's
 }
 
-// MAuthReply answers MAuth.
+// MAuthReply answers MAuth. FSID does not travel on the wire: there a client
+// has it from the MonMap.
 type MAuthReply struct {
 	TID      uint64
 	Result   int32
 	GlobalID int64 // unique for ever in this cluster
 	FSID     FSID
+	Protocol uint32
+	Payload  []byte
+	Status   string // for the eyes of a person
 }
 
 // MMonGetMap asks for the MonMap.
@@ -91,6 +102,7 @@ type MMonGetVersionReply struct {
 // MMonCommand is a command: one JSON object with a "prefix".
 type MMonCommand struct {
 	TID   uint64
+	Seen  uint64 // version of the state asked about that the sender knows, or 0
 	FSID  FSID
 	Cmd   []string
 	Input []byte
@@ -100,6 +112,7 @@ type MMonCommand struct {
 // is for the eyes of a person, Output is what was asked for.
 type MMonCommandAck struct {
 	TID    uint64
+	Seen   uint64 // version of the state asked about that the sender knows, or 0
 	Result int32
 	Status string
 	Cmd    []string
@@ -109,6 +122,7 @@ type MMonCommandAck struct {
 // MStatfs asks for the use of the cluster or of one pool.
 type MStatfs struct {
 	TID     uint64
+	Seen    uint64 // version of the state asked about that the sender knows, or 0
 	FSID    FSID
 	HasPool bool
 	Pool    int64
@@ -128,11 +142,13 @@ type PoolStat struct {
 	Objects, Clones uint64 // clones included in Objects
 	Bytes           uint64 // of data, before replication
 	OmapBytes       uint64
+	Detail          *PoolDetail // nil: nothing more is known
 }
 
 // MGetPoolStats asks for the use of pools by name.
 type MGetPoolStats struct {
 	TID   uint64
+	Seen  uint64 // version of the state asked about that the sender knows, or 0
 	FSID  FSID
 	Pools []string
 }
@@ -140,8 +156,11 @@ type MGetPoolStats struct {
 // MGetPoolStatsReply answers MGetPoolStats; unknown names are left out.
 type MGetPoolStatsReply struct {
 	TID   uint64
+	Seen  uint64 // version of the state asked about that the sender knows, or 0
 	FSID  FSID
 	Pools map[string]PoolStat
+	// PerPool says that the space counters of PoolDetail are each pool's own.
+	PerPool bool
 }
 
 // PoolOp says what an MPoolOp does (Ceph's values).
@@ -160,6 +179,7 @@ const (
 // MPoolOp changes pools and their snapshots.
 type MPoolOp struct {
 	TID       uint64
+	Seen      uint64 // version of the state asked about that the sender knows, or 0
 	FSID      FSID
 	Pool      int64
 	Op        PoolOp
@@ -171,6 +191,7 @@ type MPoolOp struct {
 // MPoolOpReply answers MPoolOp. The change is in the OSDMap of Epoch.
 type MPoolOpReply struct {
 	TID    uint64
+	Seen   uint64 // version of the state asked about that the sender knows, or 0
 	FSID   FSID
 	Result int32
 	Epoch  Epoch
@@ -181,6 +202,7 @@ type MPoolOpReply struct {
 // included. The mon answers with the same message once it is agreed on.
 type MRemoveSnaps struct {
 	TID   uint64 // ours alone; on Ceph's wire the answer has none
+	Seen  uint64 // version of the state asked about that the sender knows, or 0
 	Snaps map[int64][]SnapID
 }
 

@@ -6,6 +6,7 @@ type OpCode uint16
 
 // The operations. Their meaning is Ceph's.
 const (
+	OpInvalid           OpCode = 0 // see Op.Raw
 	OpRead              OpCode = 0x1201
 	OpStat              OpCode = 0x1202
 	OpSparseRead        OpCode = 0x1205
@@ -44,6 +45,7 @@ const (
 	OpSetAllocHint      OpCode = 0x2223
 	OpWriteSame         OpCode = 0x2226
 	OpOmapRmKeyRange    OpCode = 0x222c
+	OpCopyFrom2         OpCode = 0x222d
 	OpSetXattr          OpCode = 0x2301
 	OpRmXattr           OpCode = 0x2304
 )
@@ -116,7 +118,7 @@ type OmapCmp struct {
 
 // Op is one operation of a vector. Which fields count depends on Code:
 //
-//	READ, SPARSE_READ, ZERO          Off, Len (Len 0 in READ: to the end)
+//	READ, SPARSE_READ, ZERO          Off, Len (Len 0 in READ: to the end), Num (truncate_size), Gen
 //	WRITE, CMPEXT                    Off, Data
 //	WRITEFULL, APPEND                Data
 //	WRITESAME                        Off, Len (total), Data (the pattern)
@@ -134,16 +136,27 @@ type OmapCmp struct {
 //	OMAP_CMP                         OmapCmps
 //	ROLLBACK                         Num (snap id)
 //	ASSERT_VER                       Num
-//	WATCH                            Num (cookie), Watch, Len (timeout, seconds)
+//	WATCH                            Num (cookie), Watch, Len (timeout, seconds), Gen
 //	NOTIFY, NOTIFY_ACK               Num (cookie), Value (input as on the wire)
 //	CALL                             Name (class), Name2 (method), Value (input)
-//	PGNLS                            Num (max), Cursor, Namespace in the locator
+//	PGNLS                            Num (max), Gen, Cursor, Namespace in the locator
+//	SETALLOCHINT                     Off (size of the object), Len (of a write), Num (flags)
+//	COPY_FROM, COPY_FROM2            Source
+//
+// An operation that this package does not know came over the wire with Raw and
+// Value (its input). One that it knows, but whose input is no encoding of it,
+// has Code OpInvalid, its own code in Num, and Raw and Value; an OSD answers
+// EINVAL to it.
 type Op struct {
 	Code    OpCode
 	Flags   OpFlag
 	CmpOp   CmpOp
 	CmpMode CmpMode
 	Watch   WatchOp
+	// Gen is the registration's generation of a WATCH, the epoch in which
+	// the listing of a PGNLS began, the truncate_seq of reads and writes
+	// (only CephFS's clients set it, together with truncate_size in Num).
+	Gen uint32
 
 	Off, Len uint64
 	Num      uint64
@@ -156,6 +169,25 @@ type Op struct {
 	Keys     []string
 	OmapCmps []OmapCmp
 	Cursor   *HObject
+	Source   *CopySource
+	Raw      *[unionSize]byte
+}
+
+// unionSize is the length of the part of an operation's record whose layout
+// depends on its code.
+const unionSize = 28
+
+// CopySource is what COPY_FROM copies.
+type CopySource struct {
+	Object  string
+	Locator ObjectLocator
+	Snap    SnapID
+	Version uint64 // the source must have it; 0: any
+	Flags   uint8
+	Advice  uint32 // operation flags for the read
+	// TruncateSeq and TruncateSize are in COPY_FROM2 only.
+	TruncateSeq  uint32
+	TruncateSize uint64
 }
 
 // CloneSnap describes one clone in the answer to LIST_SNAPS; the head comes
@@ -191,4 +223,6 @@ type OpResult struct {
 	SnapSeq SnapID      // LIST_SNAPS
 	List    []ListEntry // PGNLS
 	Cursor  *HObject    // PGNLS: where to go on
+
+	Watchers []Watcher // LIST_WATCHERS
 }

@@ -1,8 +1,6 @@
 package wire
 
-import (
-	"fmt"
-)
+import "fmt"
 
 // Features is the feature word that goes with the encodings here: exactly
 // Pacific's. A newer peer that is offered it falls back to them.
@@ -77,7 +75,7 @@ func DecodeMessage(in Parts) (Message, error) { return Registry{}.Decode(in) }
 func (r Registry) Encode(buf []byte, m Message) (Parts, error) {
 	switch m := m.(type) {
 	case *MOSDOp:
-		return m.encode(buf), nil
+		return m.encode(buf)
 	case *MOSDOpReply:
 		return m.encode(buf)
 	}

@@ -1,8 +1,15 @@
 package wire
 
+import "hash/crc32"
+
 // What messenger v2.1 puts into its frames: the header before a message's
 // front, and the payloads of control frames. Whether a frame's length and
 // checksum are right is the messenger's business.
+
+// FrameCRC is the checksum of frames: Castagnoli's without the inversion at the
+// end, going on from seed (that of the bytes before p, or 0 for a preamble and
+// 0xffffffff for a segment). Of no bytes it is the seed.
+func FrameCRC(seed uint32, p []byte) uint32 { return ^crc32.Update(^seed, castagnoli, p) }
 
 // FrameHeaderSize is the length of an encoded FrameHeader in bytes.
 const FrameHeaderSize = 41

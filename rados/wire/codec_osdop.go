@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 )
 
 // traceSize is the length of the tracing ids that Pacific always sends as
@@ -22,7 +23,10 @@ const (
 
 // encode gives the parts of the request. The operations' payloads go by
 // reference; what else is input of operations goes into one buffer.
-func (m *MOSDOp) encode(buf []byte) Parts {
+func (m *MOSDOp) encode(buf []byte) (Parts, error) {
+	if len(m.Ops) > math.MaxUint16 {
+		return Parts{}, Errorf("encode message", fmt.Sprintf("MOSDOp %d: %d operations", m.TID, len(m.Ops)), EINVAL)
+	}
 	e := Encoder{B: grow(buf, osdOpFixed+len(m.Object)+len(m.Locator.Key)+len(m.Locator.Namespace)+
 		len(m.Ops)*recordSize+len(m.SnapC.Snaps)*8)}
 	e.SPGID(m.PG)
@@ -58,7 +62,7 @@ func (m *MOSDOp) encode(buf []byte) Parts {
 	return Parts{
 		Header: Header{Type: TypeMOSDOp, Priority: prioLow, Version: osdOpVersion, Compat: osdOpCompat, TID: m.TID},
 		Front:  e.B, Data: s.done(),
-	}
+	}, nil
 }
 
 func grow(buf []byte, n int) []byte {

@@ -19,7 +19,18 @@
 //  4. A reply's Data belongs to whoever receives the reply: one reference,
 //     released once by the final consumer.
 //
-// Byte order and word sizes of the encodings are spelled out where the
-// encodings are (Ceph's Pacific versions); nothing here depends on the
-// machine's own.
+// # Encoding
+//
+// Encode turns a message into Parts, Decode does the reverse; Registry adds the
+// messages of other packages. Versions, byte order and word sizes are those of
+// Ceph's Pacific release, whatever the machine; messages between our own
+// daemons have types from 0x8000 on. Encode takes references on the Data it
+// puts into Parts. Decode copies what it keeps of the front, and takes
+// references on what it keeps of the data: a transport releases its Parts.Data
+// after either, calls MOSDOp.Release after Dispatch, and after sending a reply
+// its Release, as the in-process receiver does.
+//
+// What comes from outside is bounded by the bytes at hand: a count that they
+// cannot hold is an error, and so is a length beyond them. An operation whose
+// input is malformed does not spoil its message; see OpInvalid in Op.
 package wire

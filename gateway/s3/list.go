@@ -133,6 +133,17 @@ func (l *listing) prefixes(x *xmlBuf) {
 	}
 }
 
+// goOn makes a listing go on behind marker. A marker inside a common prefix
+// stands for all of it: that was listed before.
+func (l *listing) goOn(marker string) {
+	l.req.After = marker
+	rest, below := strings.CutPrefix(marker, l.req.Prefix)
+	if i := strings.Index(rest, l.req.Delimiter); below && l.req.Delimiter != "" && i >= 0 {
+		// Behind every key with the prefix: UTF-8 has no byte 0xff.
+		l.req.After = l.req.Prefix + rest[:i+len(l.req.Delimiter)] + "\xff"
+	}
+}
+
 // listObjects is ListObjects version 1: it goes on from a key.
 func (rq *request) listObjects() error {
 	l, err := rq.parseListing("max-keys")
@@ -143,7 +154,7 @@ func (rq *request) listObjects() error {
 	if len(marker) > mds.MaxKey {
 		return invalid("marker", marker, "")
 	}
-	l.req.After = marker
+	l.goOn(marker)
 	if err := l.fetch(rq); err != nil {
 		return err
 	}
@@ -240,7 +251,7 @@ func (rq *request) listVersions() error {
 	if len(marker) > mds.MaxKey {
 		return invalid("key-marker", marker, "")
 	}
-	l.req.After = marker
+	l.goOn(marker)
 	if err := l.fetch(rq); err != nil {
 		return err
 	}

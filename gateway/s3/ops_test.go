@@ -231,6 +231,11 @@ func TestListings(t *testing.T) {
 	if got := r.list("marker=a/").names(); strings.Join(got, " ") != "a/b a/c/d ab/x b" {
 		t.Errorf("marker: %s", got)
 	}
+	for marker, want := range map[string]string{"a/": "ab/ b", "a/b": "ab/ b", "a/zz": "ab/ b", "a": "a! a/ ab/ b"} {
+		if got := strings.Join(r.list("delimiter=/&marker="+marker).names(), " "); got != want {
+			t.Errorf("marker %s with a delimiter: %s, want %s", marker, got, want)
+		}
+	}
 	l := r.list("list-type=2&start-after=a/b&fetch-owner=true")
 	if strings.Join(l.names(), " ") != "a/c/d ab/x b" || l.KeyCount != 3 || l.Contents[0].Owner.ID != "alice" || l.StartAfter != "a/b" {
 		t.Errorf("start-after: %+v", l)

@@ -85,8 +85,8 @@ func (m *Map) bootstrapHost(root *Bucket, name string) {
 }
 
 // AddSimpleRule adds a rule that takes root and spreads over buckets of type
-// kind (0: over devices), and gives its number: the lowest free one. Erasure
-// rules get the wider retries Ceph gives them.
+// kind (0: over devices), and gives its number: the lowest free one. Rules
+// that leave holes (firstn false) get the wider retries Ceph gives them.
 func (m *Map) AddSimpleRule(name string, root int32, kind int32, pool uint8, firstn bool) int {
 	n := 0
 	for n < len(m.Rules) && m.Rules[n] != nil {
@@ -106,7 +106,7 @@ func (m *Map) AddSimpleRule(name string, root int32, kind int32, pool uint8, fir
 			op = StepChooseIndep
 		}
 	}
-	if pool == RuleErasure {
+	if !firstn {
 		r.MinSize, r.MaxSize = 3, 20
 		r.Steps = append(r.Steps, Step{Op: StepSetChooseLeafTries, Arg1: 5}, Step{Op: StepSetChooseTries, Arg1: 100})
 	}

@@ -199,3 +199,9 @@ func (m *Map) itemName(id int32) string {
 	}
 	return "bucket" + itoa(int64(-1-id))
 }
+
+// HasClass reports whether the map knows a device class of that name.
+func (m *Map) HasClass(name string) bool {
+	_, ok := keyOf(m.ClassNames, name)
+	return ok
+}

@@ -39,8 +39,8 @@ func (m *Map) change(f func(n *Map) error) error {
 	return nil
 }
 
-// AddBucket adds an empty straw2 bucket that is in no other, and gives its
-// id.
+// AddBucket adds an empty bucket that is in no other, and gives its id. It is
+// of the best kind that the tunables allow, straw2 today.
 func (m *Map) AddBucket(name, typ string) (id int32, err error) {
 	err = m.change(func(n *Map) error {
 		id, err = n.newBucket(name, typ)
@@ -57,12 +57,22 @@ func (m *Map) newBucket(name, typ string) (int32, error) {
 	if !ok || t <= 0 {
 		return 0, badMap("no bucket type %q", typ)
 	}
-	b := &Bucket{Type: uint16(t), Alg: Straw2}
+	b := &Bucket{Type: uint16(t), Alg: m.Tunables.newAlg()}
 	if err := m.addBucket(b, 0, nil); err != nil {
 		return 0, err
 	}
 	m.Names[b.ID] = name
 	return b.ID, nil
+}
+
+// newAlg is the kind of a bucket that an editor makes.
+func (t Tunables) newAlg() Alg {
+	for _, a := range [...]Alg{Straw2, Straw, Tree, List, Uniform} {
+		if t.AllowedBucketAlgs&(1<<a) != 0 {
+			return a
+		}
+	}
+	return Straw2
 }
 
 // checkName refuses names that are taken or that a text could not hold.
@@ -153,8 +163,8 @@ func (m *Map) Remove(id int32) error {
 	})
 }
 
-// Reweight sets the 16.16 weight of a device wherever it is, and the weights
-// of all buckets above it.
+// Reweight sets the 16.16 weight of a device wherever it is, in weight sets
+// too, and the weights of all buckets above it.
 func (m *Map) Reweight(id int32, weight uint32) error {
 	return m.change(func(n *Map) error {
 		parents := n.parents(id)
@@ -163,7 +173,9 @@ func (m *Map) Reweight(id int32, weight uint32) error {
 		}
 		for _, p := range parents {
 			w := p.weightsOf()
-			w[indexOf(p.Items, id)] = weight
+			i := indexOf(p.Items, id)
+			w[i] = weight
+			n.setArgs(p, i, func(int) uint32 { return weight })
 			if err := n.update(p, w); err != nil {
 				return err
 			}
@@ -346,6 +358,7 @@ func (m *Map) update(b *Bucket, weights []uint32) error {
 		if err := m.weigh(p, w); err != nil {
 			return err
 		}
+		m.carryArgs(p, changed)
 		changed[p.ID] = true
 	}
 	return nil

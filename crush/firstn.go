@@ -67,6 +67,7 @@ func (c *firstN) place(b *Bucket, rep int, out, sub []int32, pos, room, parentR 
 				v = c.judge(item, r, out, sub, pos, room)
 			}
 			if v == accept {
+				w.count(total)
 				return item, true
 			}
 			total++

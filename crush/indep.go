@@ -23,7 +23,8 @@ func (c *indep) run(b *Bucket, out, sub []int32, pos, left, parentR int) {
 			sub[i] = undef
 		}
 	}
-	for total := 0; left > 0 && total < c.tries && c.w.budget >= 0; total++ {
+	total := 0
+	for ; left > 0 && total < c.tries && c.w.budget >= 0; total++ {
 		c.w.budget--
 		if total >= hopeAfterRounds && total&(total-1) == 0 && c.hopeless(b, out[pos:end], total) {
 			break
@@ -34,6 +35,7 @@ func (c *indep) run(b *Bucket, out, sub []int32, pos, left, parentR int) {
 			}
 		}
 	}
+	c.w.count(total)
 	for i := pos; i < end; i++ {
 		if out[i] == undef {
 			out[i] = None

@@ -24,6 +24,9 @@ type Work struct {
 	err    error
 
 	stubborn bool // use up all tries: for comparison in tests
+
+	// profile counts choices by the tries they took; nil: not counted.
+	profile []uint64
 }
 
 // tries are the settings of a choose step, from the tunables and from set
@@ -103,6 +106,13 @@ func (w *Work) start(m *Map, weights []uint32, args ChooseArgs, numRep int) {
 		w.leaf = make([]int32, numRep)
 	}
 	w.work, w.result = w.work[:0], w.result[:0]
+}
+
+// count notes how many tries a choice took.
+func (w *Work) count(tries int) {
+	if tries < len(w.profile) {
+		w.profile[tries]++
+	}
 }
 
 func clampInt(v uint32) int { return int(min(v, 1<<30)) }

@@ -6,10 +6,13 @@
 //	spirula user ...      S3 users of a running one
 //	spirula config        the active settings
 //	spirula dump, fsck    look into a data directory that is not in use
+//	spirula crushtool, osdmaptool
+//	                      Ceph's tools of these names
 //	spirula version
 //
 // Exit status: 0 done; 1 the operation failed, and one line on stderr says
-// what and what to do; 2 the command line was wrong.
+// what and what to do; 2 the command line was wrong. crushtool and osdmaptool
+// end as the originals do.
 package main
 
 import (
@@ -36,11 +39,15 @@ func run(args []string) int {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(upCommand(), statusCommand(), userCommand(), configCommand(), versionCommand(),
-		dumpCommand(), fsckCommand())
+		dumpCommand(), fsckCommand(), crushtoolCommand(), osdmaptoolCommand())
 	root.SetArgs(args)
 	err := root.Execute()
 	if err == nil {
 		return 0
+	}
+	var status exitStatus
+	if errors.As(err, &status) {
+		return int(status)
 	}
 	fmt.Fprintln(os.Stderr, "spirula:", err)
 	var usage usageError

@@ -334,7 +334,7 @@ func (t *txn) ownRow(in *inode.Inode) (*inode.TableRow, error) {
 	}
 	if row.Kind == inode.RowHere {
 		r := *row
-		r.Inode = t.fs.currentLocked(row.Inode)
+		r.Inode = t.current(row.Inode)
 		return &r, nil
 	}
 	dir, err := t.inode(row.Parent)
@@ -348,7 +348,7 @@ func (t *txn) ownRow(in *inode.Inode) (*inode.TableRow, error) {
 	if d == nil || d.Inode == nil {
 		return nil, wire.Errorf("link", inoName(in.Ino), wire.ESTALE)
 	}
-	c := clone(t.fs.currentLocked(d.Inode))
+	c := clone(t.current(d.Inode))
 	if c.Content.Kind == inode.Inline && c.Content.Inline == nil {
 		b, err := t.inline(c)
 		if err != nil {

@@ -489,11 +489,6 @@ func (t *txn) putOpen(of *openFile, epoch uint64) error {
 		t.sawAll()
 		return nil
 	}
-	if err := t.accountBytes(of.in.Ino, int64(of.in.Size)-int64(of.counted)); err != nil {
-		return err
-	}
-	size := of.in.Size
-	t.apply = append(t.apply, func(tree.Pos) { of.counted = size })
 	c := clone(of.in)
 	c.OpenEpoch = epoch
 	return t.putInode(c)

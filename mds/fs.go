@@ -46,6 +46,8 @@ type Options struct {
 	Flush time.Duration
 	Now   func() time.Time
 	Log   *slog.Logger
+	// splitEntries and birthLog are the tree's limits, small ones in tests.
+	splitEntries, birthLog int
 	// Fatal is called, once, when this process must stop answering: it was
 	// deposed, or the journal can't go on.
 	Fatal func(error)
@@ -106,7 +108,8 @@ func Open(ctx context.Context, o Options) (*FS, error) {
 	fs.filer = filer.New(filer.Options{Data: o.Data, Logger: o.Log, DirtyBytes: o.DirtyBytes})
 	fs.tree = tree.New(o.Meta, tree.Options{
 		Mu: &fs.mu, Epoch: j.Epoch(), Dir: fs.treeDir, CacheBytes: o.CacheBytes, Log: o.Log,
-		Durable:    func(ctx context.Context, pos tree.Pos) error { return j.Wait(ctx, uint64(pos)) },
+		Durable:      func(ctx context.Context, pos tree.Pos) error { return j.Wait(ctx, uint64(pos)) },
+		SplitEntries: o.splitEntries, BirthLogEntries: o.birthLog,
 		SplitBegin: fs.splitBegin, SplitEnd: fs.splitEnd, BirthLogged: fs.birthLogged,
 	})
 	if err := fs.recover(ctx); err != nil {

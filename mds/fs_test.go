@@ -16,6 +16,13 @@ type testFS struct {
 	*FS
 	t          *testing.T
 	meta, data *radostest.Pool
+	o          Options // what open is told besides
+}
+
+// tiny makes caches and fragments small from the next open on.
+func (f *testFS) tiny() {
+	f.o.CacheBytes, f.o.splitEntries, f.o.birthLog = 64<<10, 4, 6
+	f.reopen()
 }
 
 func newFS(t *testing.T) *testFS {
@@ -27,7 +34,10 @@ func newFS(t *testing.T) *testFS {
 
 func (f *testFS) open() {
 	f.t.Helper()
-	fs, err := Open(context.Background(), Options{Meta: f.meta, Data: f.data, Exclusive: true, Fatal: func(err error) { f.t.Errorf("fatal: %v", err) }})
+	o := f.o
+	o.Meta, o.Data, o.Exclusive = f.meta, f.data, true
+	o.Fatal = func(err error) { f.t.Errorf("fatal: %v", err) }
+	fs, err := Open(context.Background(), o)
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -246,7 +246,7 @@ func (t *txn) cover(dir Ino, token string, old, nd *inode.Dentry) error {
 		}
 		return t.addEntry(dir, token, nd)
 	}
-	oldIn := t.fs.currentLocked(old.Inode)
+	oldIn := t.current(old.Inode)
 	if nd.Unconfirmed && t.fs.open[oldIn.Ino] != nil {
 		return errDataFirst
 	}
@@ -318,7 +318,7 @@ func (fs *FS) confirm(ctx context.Context, at place, keep bool) error {
 			nd.Unconfirmed = false
 			t.put(at.dir, at.token, &nd)
 			if p.old != nil {
-				old := t.fs.currentLocked(p.old.Inode)
+				old := t.current(p.old.Inode)
 				if err := t.dropInode(old); err != nil {
 					return err
 				}

@@ -105,6 +105,9 @@ func (fs *FS) DeleteObject(ctx context.Context, _ Cred, bucket Ino, key string, 
 			if err != nil {
 				return err
 			}
+			if odd, err := t.holdsOdd(in); err != nil || odd {
+				return err
+			}
 			c := clone(in)
 			c.Dir.Explicit = false
 			if err := t.putInode(c); err != nil {
@@ -114,6 +117,26 @@ func (fs *FS) DeleteObject(ctx context.Context, _ Cred, bucket Ino, key string, 
 		return t.dropImplicit(f.dir.Ino)
 	})
 	return err
+}
+
+// oddLook is how many entries holdsOdd looks at.
+const oddLook = 10000
+
+// holdsOdd reports whether a directory has an entry that S3 doesn't show: it
+// stays explicit then, or a common prefix would have nothing in it.
+func (t *txn) holdsOdd(dir *inode.Inode) (bool, error) {
+	from, inclusive := "", true
+	for range oddLook {
+		token, d, err := t.next(dir, from, inclusive)
+		if err != nil || d == nil {
+			return false, err
+		}
+		if d.Type != inode.Reg && d.Type != inode.Dir {
+			return true, nil
+		}
+		from, inclusive = token, false
+	}
+	return false, nil
 }
 
 // Copy makes the pinned source's content an object too. Where the content
@@ -184,7 +207,7 @@ func (t *txn) share(r *reader, c *content) (ok bool, err error) {
 	if of := t.fs.open[now.Ino]; of != nil && (of.writers > 0 || of.file.Dirty()) {
 		return false, nil
 	}
-	if c.size == 0 {
+	if r.obj.Attr.Size == 0 {
 		return true, nil
 	}
 	c.content = now.Content

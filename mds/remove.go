@@ -88,7 +88,7 @@ func (t *txn) unlink(dir Ino, token string, in *inode.Inode) error {
 }
 
 func (t *txn) unlinkShared(dir Ino, token string, row *inode.TableRow) error {
-	in := t.fs.currentLocked(row.Inode)
+	in := t.current(row.Inode)
 	var links []inode.Link
 	for _, l := range row.Links {
 		if l.Parent != dir || l.Token != token {
@@ -479,7 +479,7 @@ func (t *txn) move(fdir Ino, ftoken string, tdir Ino, ttoken string, in *inode.I
 	}
 	var c *inode.Inode
 	if d.Inode != nil {
-		c = t.touched(t.fs.currentLocked(d.Inode))
+		c = t.touched(t.current(d.Inode))
 		if c.Content.Kind == inode.Inline && c.Content.Inline == nil {
 			if c.Content.Inline, err = t.inline(c); err != nil {
 				return err
@@ -513,7 +513,7 @@ func (t *txn) move(fdir Ino, ftoken string, tdir Ino, ttoken string, in *inode.I
 
 // moveLink stages that one of the names in a row is another from now on.
 func (t *txn) moveLink(row *inode.TableRow, from, to inode.Link) error {
-	in := t.touched(t.fs.currentLocked(row.Inode))
+	in := t.touched(t.current(row.Inode))
 	links := append([]inode.Link(nil), row.Links...)
 	for i := range links {
 		if links[i] != from {

@@ -5,7 +5,6 @@ import (
 
 	"github.com/spirula/spirula/mds/internal/filer"
 	"github.com/spirula/spirula/mds/internal/inode"
-	"github.com/spirula/spirula/mds/internal/tree"
 	"github.com/spirula/spirula/rados/wire"
 )
 
@@ -168,10 +167,6 @@ func (fs *FS) setSize(ctx context.Context, cred Cred, h Handle, set SetAttr) (w 
 			}
 			c.Content, c.Truncating = *n, max(in.Size, in.Truncating)
 		}
-		if err := t.accountBytes(in.Ino, int64(size)-int64(of.counted)); err != nil {
-			return err
-		}
-		t.apply = append(t.apply, func(tree.Pos) { of.counted = size })
 		c.Size = size
 		w.After = attrOf(c)
 		return t.putInode(c)

@@ -138,6 +138,7 @@ func (fs *FS) runOnce(fn func(t *txn) error) (pos tree.Pos, err error) {
 	t := fs.beginLocked()
 	defer t.endLocked()
 	if err = fn(t); err == nil {
+		t.settleSizes()
 		err = t.settleTotals()
 	}
 	if err == nil {
@@ -414,7 +415,7 @@ func (t *txn) inode(ino Ino) (*inode.Inode, error) {
 	}
 	switch row.Kind {
 	case inode.RowHere:
-		return t.fs.currentLocked(row.Inode), nil
+		return t.current(row.Inode), nil
 	case inode.RowAt:
 		dir, err := t.inode(row.Parent)
 		if err != nil {
@@ -430,9 +431,27 @@ func (t *txn) inode(ino Ino) (*inode.Inode, error) {
 		if d.Inode.Dir != nil {
 			t.know(knownDir{d.Inode, place{row.Parent, row.Token}, d})
 		}
-		return t.fs.currentLocked(d.Inode), nil
+		return t.current(d.Inode), nil
 	}
 	return nil, wire.Errorf("mds", inoName(ino), wire.ESTALE)
+}
+
+// current gives the newest record of an inode that a dentry or row has as in:
+// that of the open file, unless in was staged here, which is newer still.
+func (t *txn) current(in *inode.Inode) *inode.Inode {
+	if t.fs.open[in.Ino] != nil {
+		for i := range t.puts {
+			if d := t.puts[i].d; d != nil && d.Inode == in {
+				return in
+			}
+		}
+		for i := range t.rows {
+			if r := t.rows[i].row; r != nil && r.Inode == in {
+				return in
+			}
+		}
+	}
+	return t.fs.currentLocked(in)
 }
 
 // handle finds the inode a handle names.
@@ -468,7 +487,7 @@ func (t *txn) dirHandle(op string, h Handle) (*inode.Inode, error) {
 // target gives the inode that a dentry leads to.
 func (t *txn) target(d *inode.Dentry) (*inode.Inode, error) {
 	if d.Inode != nil {
-		return t.fs.currentLocked(d.Inode), nil
+		return t.current(d.Inode), nil
 	}
 	return t.inode(d.Ino)
 }
@@ -622,21 +641,32 @@ func addTotals(t *inode.Totals, d delta, now wire.Time) {
 	t.Mtime = now
 }
 
-// accountBytes stages the totals above a file whose size changed in place.
-func (t *txn) accountBytes(ino Ino, bytes int64) error {
-	if bytes == 0 {
-		return nil
+// settleSizes notes the totals above open files whose records are staged: the
+// record that the journal has and the totals must tell of the same size.
+func (t *txn) settleSizes() {
+	if len(t.fs.open) == 0 {
+		return
 	}
-	row, err := t.row(ino)
-	if err != nil || row == nil {
-		return err
+	for i := range t.puts {
+		if d := t.puts[i].d; d != nil && d.Inode != nil && t.puts[i].at.dir != strayIno {
+			t.settleSize(d.Inode, t.puts[i].at.dir)
+		}
 	}
-	if row.Kind == inode.RowAt {
-		t.totalUp(row.Parent, delta{bytes: bytes})
-	} else if len(row.Links) > 0 {
-		t.totalUp(row.Links[0].Parent, delta{bytes: bytes})
+	for i := range t.rows {
+		if r := t.rows[i].row; r != nil && r.Inode != nil && len(r.Links) > 0 {
+			t.settleSize(r.Inode, r.Links[0].Parent)
+		}
 	}
-	return nil
+}
+
+func (t *txn) settleSize(in *inode.Inode, dir Ino) {
+	of := t.fs.open[in.Ino]
+	if of == nil || of.counted == in.Size {
+		return
+	}
+	size := in.Size
+	t.totalUp(dir, delta{bytes: int64(size) - int64(of.counted)})
+	t.apply = append(t.apply, func(tree.Pos) { of.counted = size })
 }
 
 // addEntry stages a new dentry for a new inode under a token that is free,

@@ -16,6 +16,7 @@ const (
 	batchItems  = 8192    // entries of one round
 	vectorKeys  = 1000    // keys of one vector
 	vectorBytes = 1 << 20 // bytes of one vector, about
+	roundLoads  = 64      // loads for one round; then it is what is at hand
 )
 
 // item is one entry's value as it is being written.
@@ -90,9 +91,9 @@ func (t *Tree) Flush(ctx context.Context, upTo Pos) error {
 // take picks the next round; nil when nothing up to upTo is left. What it
 // needs to know and isn't in memory it loads.
 func (t *Tree) take(ctx context.Context, upTo Pos) (*round, error) {
-	for {
+	for loads := 0; ; loads++ {
 		t.o.Mu.Lock()
-		r, need, err := t.pick(upTo)
+		r, need, err := t.pick(upTo, loads >= roundLoads)
 		t.o.Mu.Unlock()
 		if err != nil {
 			return nil, err
@@ -107,8 +108,10 @@ func (t *Tree) take(ctx context.Context, upTo Pos) (*round, error) {
 }
 
 // pick takes entries off the dirty list; or tells what must be loaded first,
-// and takes none.
-func (t *Tree) pick(upTo Pos) (r *round, need *Miss, err error) {
+// and takes none. With atHand it stops before the first entry that needs
+// something, unless that is the very first: a cache too small for what a whole
+// round needs must not load the same things for ever.
+func (t *Tree) pick(upTo Pos, atHand bool) (r *round, need *Miss, err error) {
 	r = &round{writes: make(map[string]*objectWrite), dirs: make(map[inode.Ino]*dirTarget)}
 	var entries []*entry
 	for e := t.dirtyHead; e != nil && e.first <= upTo && len(entries) < batchItems; {
@@ -118,11 +121,14 @@ func (t *Tree) pick(upTo Pos) (r *round, need *Miss, err error) {
 			switch {
 			case err != nil:
 				return nil, nil, err
-			case m != nil:
+			case m != nil && (!atHand || len(entries) == 0):
 				return nil, m, nil
 			case gone:
 				t.Forget(e.sp.id.ino)
-				return t.pick(upTo)
+				return t.pick(upTo, atHand)
+			}
+			if m != nil {
+				break
 			}
 		}
 		entries = append(entries, e)

@@ -51,6 +51,28 @@ func (m *Map) BuildShadows() error {
 	return m.buildShadows(m.dropShadows())
 }
 
+// dropDeadClasses forgets the classes that no device has and no rule takes.
+func (m *Map) dropDeadClasses() {
+	used := map[int32]bool{}
+	for item, class := range m.ItemClass {
+		if item >= 0 {
+			used[class] = true
+		}
+	}
+	for _, r := range m.Rules {
+		for i := 0; r != nil && i < len(r.Steps); i++ {
+			if s := r.Steps[i]; s.Op == StepTake && m.IsShadow(s.Arg1) {
+				used[m.ItemClass[s.Arg1]] = true
+			}
+		}
+	}
+	for class := range m.ClassNames {
+		if !used[class] {
+			delete(m.ClassNames, class)
+		}
+	}
+}
+
 // dropShadows removes all shadow buckets and gives the ids they had.
 func (m *Map) dropShadows() map[int32]map[int32]int32 {
 	old := m.ClassBucket

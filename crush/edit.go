@@ -10,14 +10,14 @@ type Location struct{ Type, Name string }
 
 // change runs f on a copy and takes the copy over when f succeeded and the
 // result is valid: an edit that fails leaves the map as it was. Shadow trees
-// are made anew.
+// are made anew afterwards; while f runs the old ones hold their ids.
 func (m *Map) change(f func(n *Map) error) error {
 	n := m.Clone()
-	shadows := n.dropShadows()
 	if err := f(n); err != nil {
 		return err
 	}
-	if len(shadows) > 0 {
+	n.dropDeadClasses()
+	if shadows := n.dropShadows(); len(shadows) > 0 {
 		if err := n.buildShadows(shadows); err != nil {
 			return err
 		}

@@ -7,39 +7,60 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
-	"strings"
+	"sync/atomic"
 	"testing"
 )
 
 // foreignMaps is how many random maps TestForeign tries; the variable
 // SPIRULA_CRUSH_MAPS sets another number.
-const foreignMaps = 40
+const foreignMaps = 200
 
 // TestForeign compares with Ceph's own crushtool on random maps: the bytes of
-// the compiled map, the decompiled text, and mappings with devices out.
+// the compiled map, what it shows of it as text, tree, JSON and tests with
+// devices out, and the bytes of the map after a random edit.
 func TestForeign(t *testing.T) {
-	tool, err := exec.LookPath("crushtool")
-	if err != nil {
-		t.Skip("crushtool (Debian: ceph-base) is not installed")
-	}
+	tool := foreignTool(t)
 	n := foreignMaps
 	if s := os.Getenv("SPIRULA_CRUSH_MAPS"); s != "" {
+		var err error
 		if n, err = strconv.Atoi(s); err != nil {
 			t.Fatal(err)
 		}
 	}
-	f := foreign{t: t, tool: tool, dir: t.TempDir()}
-	for seed := range uint64(n) {
-		f.compare(seed)
+	var edits atomic.Int32
+	t.Run("maps", func(t *testing.T) {
+		const parts = 4
+		for part := range parts {
+			t.Run(strconv.Itoa(part), func(t *testing.T) {
+				t.Parallel()
+				f := foreign{t: t, tool: tool, dir: t.TempDir()}
+				for seed := part; seed < n && !t.Failed(); seed += parts {
+					f.compare(uint64(seed))
+				}
+				edits.Add(int32(f.edits))
+			})
+		}
+	})
+	t.Logf("%d maps compared, %d of them edited", n, edits.Load())
+	if n >= foreignMaps && int(edits.Load()) < n/8 {
+		t.Errorf("only %d edits compared", edits.Load())
 	}
-	t.Logf("%d maps, %d mappings compared", n, f.mappings)
+}
+
+func foreignTool(t testing.TB) string {
+	tool, err := exec.LookPath("crushtool")
+	if err != nil {
+		t.Skip("crushtool (Debian: ceph-base) is not installed")
+	}
+	return tool
 }
 
 type foreign struct {
 	t         *testing.T
 	tool, dir string
-	mappings  int
+	edits     int
 }
 
 func (f *foreign) run(args ...string) []byte {
@@ -55,6 +76,14 @@ func (f *foreign) run(args ...string) []byte {
 	return out
 }
 
+func (f *foreign) read(name string) []byte {
+	b, err := os.ReadFile(filepath.Join(f.dir, name))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return b
+}
+
 func (f *foreign) compare(seed uint64) {
 	t := f.t
 	g := &mapGenerator{rng: rand.New(rand.NewPCG(seed, 42))}
@@ -63,10 +92,7 @@ func (f *foreign) compare(seed uint64) {
 		t.Fatal(err)
 	}
 	f.run("-c", "m.txt", "-o", "m.bin")
-	want, err := os.ReadFile(filepath.Join(f.dir, "m.bin"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	want := f.read("m.bin")
 	m, err := Compile(text)
 	if err != nil {
 		t.Fatalf("seed %d: %v\n%s", seed, err, text)
@@ -79,49 +105,141 @@ func (f *foreign) compare(seed uint64) {
 		g, w := firstDifference(m.Text(), theirs.Text())
 		t.Fatalf("seed %d: compiled bytes differ: %q, theirs %q\n%s", seed, g, w, text)
 	}
-	decompiled := f.run("-d", "m.bin")
-	if got := m.Text(); !bytes.Equal(got, decompiled) {
-		g, w := firstDifference(got, decompiled)
-		t.Fatalf("seed %d: decompiled %q, theirs %q", seed, g, w)
-	}
-	dump := bytes.TrimSpace(f.run("-i", "m.bin", "--dump"))
-	if got := m.JSON(); !bytes.Equal(got, dump) {
-		g, w := firstDifference(got, dump)
-		t.Fatalf("seed %d: dumped %q, theirs %q", seed, g, w)
-	}
-	f.compareMappings(seed, m, g.rng)
+	f.compareShown(seed, m, g.rng)
+	f.compareEdit(seed, m, g)
 }
 
-func (f *foreign) compareMappings(seed uint64, m *Map, rng *rand.Rand) {
-	const inputs = 100
+// compareShown compares everything the tool prints of a map, in one run.
+func (f *foreign) compareShown(seed uint64, m *Map, rng *rand.Rand) {
 	t := f.t
 	rep := 1 + rng.IntN(6)
-	args := []string{"-i", "m.bin", "--test", "--show-mappings", "--min-x", "0", "--max-x", strconv.Itoa(inputs - 1),
-		"--num-rep", strconv.Itoa(rep)}
-	weights := testerWeights(m, nil)
-	if rng.IntN(3) > 0 {
-		for i := range weights {
-			if rng.IntN(3) == 0 && weights[i] != 0 {
-				w := float32(rng.IntN(5)) / 5
-				args = append(args, "--weight", strconv.Itoa(i), fmt.Sprint(w))
-				weights[i] = uint32(w * 65536)
-			}
+	args := []string{"-d", "m.bin", "--tree", "--dump", "--test", "--show-mappings", "--show-bad-mappings",
+		"--show-statistics", "--show-choose-tries", "--min-x", "0", "--max-x", "99", "--num-rep", strconv.Itoa(rep)}
+	tester := NewTester(m)
+	tester.MinX, tester.MaxX, tester.MinRep, tester.MaxRep = 0, 99, rep, rep
+	tester.Mappings, tester.BadMappings, tester.Statistics, tester.ChooseTries = true, true, true, true
+	switch rng.IntN(3) {
+	case 0:
+		tester.Utilization = true
+		args = append(args, "--show-utilization")
+	case 1:
+		tester.UtilizationAll = true
+		args = append(args, "--show-utilization-all")
+	}
+	if rng.IntN(3) == 0 {
+		tester.Pool = int64(rng.IntN(20))
+		args = append(args, "--pool-id", strconv.Itoa(int(tester.Pool)))
+	}
+	for d := range m.MaxDevices {
+		if rng.IntN(3) == 0 {
+			w := float32(rng.IntN(5)) / 5
+			args = append(args, "--weight", strconv.Itoa(int(d)), fmt.Sprint(w))
+			tester.Weights[d] = uint32(w * 65536)
 		}
 	}
-	var w Work
-	sets := m.ChooseArgs[DefaultChooseArgs]
-	for _, line := range strings.Split(string(f.run(args...)), "\n") {
-		if !strings.HasPrefix(line, "CRUSH rule ") {
-			continue
+	var got bytes.Buffer
+	if err := m.WriteTree(&got); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(&got, "%s\n\n%s", m.JSON(), m.Text())
+	if err := tester.Run(&got); err != nil {
+		t.Fatal(err)
+	}
+	if want := f.run(args...); !bytes.Equal(got.Bytes(), want) {
+		g, w := firstDifference(got.Bytes(), want)
+		t.Fatalf("seed %d: crushtool %v:\n  got %q\n want %q\n%s", seed, args, g, w, m.Text())
+	}
+}
+
+// compareEdit changes the map in one way and compares the result. Left out is
+// what the original does wrong: trees lose weights, uniform buckets take
+// unequal ones, sets of weights are brought up to date in part.
+func (f *foreign) compareEdit(seed uint64, m *Map, g *mapGenerator) {
+	if len(m.ChooseArgs) > 0 || slices.Contains(g.algs, "tree") || slices.Contains(g.algs, "uniform") {
+		return
+	}
+	rng := g.rng
+	device := int32(rng.IntN(g.devices))
+	host, kind := fmt.Sprintf("b%d", 1+rng.IntN(len(g.algs))), ""
+	at, _ := m.ItemByName(host)
+	kind = m.Types[int32(m.Bucket(at).Type)]
+	where := []Location{{kind, host}}
+	var args []string
+	var err error
+	n := m.Clone()
+	switch rng.IntN(6) {
+	case 0:
+		args = []string{"--add-item", "90", "1.5", "osd.90", "--loc", kind, host}
+		err = n.AddDevice(90, "osd.90", 0x18000, where)
+	case 1:
+		args = []string{"--add-item", "70", "2.5", "osd.70", "--loc", "level1", "new", "--loc", kind, host}
+		if kind == "level1" {
+			args = args[:7]
+			args[6] = host
+		} else {
+			where = append(where, Location{"level1", "new"})
 		}
-		var rule, x int
-		list := line[strings.IndexByte(line, '[')+1 : len(line)-1]
-		if _, err := fmt.Sscanf(line, "CRUSH rule %d x %d", &rule, &x); err != nil {
-			t.Fatal(err)
+		err = n.AddDevice(70, "osd.70", 0x28000, where)
+	case 2:
+		args = []string{"--reweight-item", m.Names[device], "3.25"}
+		err = n.Reweight(device, 0x34000)
+	case 3:
+		args = []string{"--remove-item", m.Names[device]}
+		err = n.Remove(device)
+	case 4:
+		args = []string{"--move", m.Names[device], "--loc", kind, host}
+		if m.isAt(device, where) {
+			return
 		}
-		f.mappings++
-		if got := joinItems(m.DoRule(rule, uint32(x), rep, weights, sets, &w)); got != list {
-			t.Fatalf("seed %d rule %d x %d of %d: [%s], theirs [%s]\n%s", seed, rule, x, rep, got, list, m.Text())
+		err = n.Move(device, where)
+	case 5:
+		args = []string{"--create-simple-rule", "made", "b1", "level1", "indep"}
+		root, _ := m.ItemByName("b1")
+		n.AddSimpleRule("made", root, 1, RuleReplicated, false)
+	}
+	if err != nil {
+		f.t.Fatalf("seed %d: %v: %v", seed, args, err)
+	}
+	cmd := exec.Command(f.tool, append(args, "-i", "m.bin", "-o", "edited.bin")...)
+	cmd.Dir = f.dir
+	if err := cmd.Run(); cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == -1 {
+		f.t.Logf("seed %d: crushtool %v fails of itself: %v", seed, args, err)
+		return
+	} else if err != nil {
+		f.t.Fatalf("seed %d: crushtool %v: %v", seed, args, err)
+	}
+	f.edits++
+	want := f.read("edited.bin")
+	if got := n.Encode(); !bytes.Equal(got, want) {
+		theirs, err := DecodeMap(want)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		g, w := firstDifference(n.Text(), theirs.Text())
+		f.t.Fatalf("seed %d: after %v: %q, theirs %q\n%s", seed, args, g, w, m.Text())
+	}
+}
+
+// TestForeignBuild compares maps of random layers.
+func TestForeignBuild(t *testing.T) {
+	f := foreign{t: t, tool: foreignTool(t), dir: t.TempDir()}
+	for seed := range uint64(40) {
+		rng := rand.New(rand.NewPCG(seed, 7))
+		devices := 1 + rng.IntN(60)
+		args := []string{"-o", "m.bin", "--build", "--num_osds", strconv.Itoa(devices)}
+		var layers []Layer
+		for n := range 1 + rng.IntN(4) {
+			l := Layer{fmt.Sprintf("layer%c", 'a'+n), []Alg{List, Tree, Straw, Straw2, Uniform}[rng.IntN(5)], rng.IntN(6)}
+			layers = append(layers, l)
+			args = append(args, l.Name, l.Alg.String(), strconv.Itoa(l.Size))
+		}
+		m, err := BuildLayers(devices, layers)
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		f.run(args...)
+		if !bytes.Equal(m.Encode(), f.read("m.bin")) {
+			t.Errorf("seed %d: crushtool %v gives another map than\n%s", seed, args, m.Text())
 		}
 	}
 }

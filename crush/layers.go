@@ -89,14 +89,30 @@ func (m *Map) Place(id int32, name string, weight uint32, at []Location) error {
 		}
 		n.Names[id] = name
 	}
-	if err := n.Move(id, at); err != nil {
-		return err
+	if !n.isAt(id, at) {
+		if err := n.Move(id, at); err != nil {
+			return err
+		}
 	}
 	if err := n.Reweight(id, weight); err != nil {
 		return err
 	}
 	*m = *n
 	return nil
+}
+
+// isAt reports whether a device is where a location says: in its lowest
+// bucket.
+func (m *Map) isAt(id int32, at []Location) bool {
+	lowest, place := int32(0), ""
+	for _, l := range at {
+		if t, ok := m.TypeByName(l.Type); ok && t > 0 && (lowest == 0 || t < lowest) {
+			lowest, place = t, l.Name
+		}
+	}
+	bucket, ok := m.ItemByName(place)
+	b := m.Bucket(bucket)
+	return ok && b != nil && int32(b.Type) == lowest && slices.Contains(b.Items, id)
 }
 
 // ReweightAll computes the weight of every bucket from the devices up: what

@@ -292,7 +292,7 @@ func (t *tool) mapPG(m *clustermap.OSDMap, text string) {
 	id, err := strconv.ParseInt(pool, 10, 64)
 	n, err2 := strconv.ParseUint(seed, 16, 32)
 	if !ok || err != nil || err2 != nil {
-		t.fail("%s: failed to parse pg '%s", t.name, text)
+		t.osdmapUsage("failed to parse pg '" + text)
 	}
 	pg := wire.PGID{Pool: id, Seed: uint32(n)}
 	t.printf(" parsed '%s' -> %s\n", text, pg)

@@ -57,6 +57,7 @@ func Simple(osds int32, now wire.Time, o SimpleOptions) (*OSDMap, error) {
 		p := NewPool(3, 0, 0, 0)
 		p.PGNum, p.PGPNum = pgCount(osds, o.PGBits), pgCount(osds, o.PGPBits)
 		p.PGNumTarget, p.PGPNumTarget, p.PGNumPending = p.PGNum, p.PGPNum, p.PGNum
+		p.AutoscaleMode = uint8(slices.Index(autoscaleNames, "on"))
 		p.Applications = map[string]map[string]string{"rbd": {}}
 		p.carried.dirty, p.carried.full, p.carried.dirtyHigh = 0, 0, 0
 		m.PoolMax = 1

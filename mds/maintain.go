@@ -227,14 +227,24 @@ func (fs *FS) dropStray(ctx context.Context, token string, more func(t *txn) err
 	return err
 }
 
+// strayCut is the Change of a joined stray of which only the rows below its
+// size are left to drop.
+const strayCut = 1
+
 // purgeContent removes content that nobody holds, and what it rests on loses
 // a holder.
 func (fs *FS) purgeContent(ctx context.Context, token string, in *inode.Inode) error {
 	c := &in.Content
 	var rows []inode.Row
 	if c.Kind == inode.Joined {
+		// All of them, however short the last holder was, but for those that
+		// an earlier step has dropped.
+		size := uint64(1) << 62
+		if in.Change == strayCut {
+			size = in.Size
+		}
 		var err error
-		if rows, _, err = fs.filer.Rows(ctx, c, in.Size, 0, in.Size); err != nil && wire.ErrnoOf(err) != wire.ENOENT {
+		if rows, _, err = fs.filer.Rows(ctx, c, size, 0, size); err != nil && wire.ErrnoOf(err) != wire.ENOENT {
 			return err
 		}
 	}
@@ -257,7 +267,7 @@ func (fs *FS) purgeContent(ctx context.Context, token string, in *inode.Inode) e
 		part := rows[len(rows)-step:]
 		rows = rows[:len(rows)-step]
 		left := *in
-		left.Size = rows[len(rows)-1].End
+		left.Size, left.Change = rows[len(rows)-1].End, strayCut
 		_, err := fs.run(ctx, func(t *txn) error {
 			t.put(strayIno, token, &inode.Dentry{Inode: &left, Ino: left.Ino, Type: left.Type})
 			return t.dropRows(part)

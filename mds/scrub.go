@@ -302,14 +302,14 @@ func (s *scrub) hold(c *inode.Content, size uint64, beyond, whole bool) error {
 	st.holders++
 	st.size = max(st.size, size)
 	st.beyond = st.beyond || beyond || c.Sealed
-	st.whole = st.whole || whole && c.Kind == inode.Plain
+	st.whole = st.whole || whole && c.Kind == inode.Plain && !c.Sealed
 	if !first {
 		return nil
 	}
 	switch c.Kind {
 	case inode.Joined:
 		st.list = c.NumRow > inode.MaxRows
-		rows, _, err := s.fs.filer.Rows(s.ctx, c, size, 0, size)
+		rows, _, err := s.fs.filer.Rows(s.ctx, c, 1<<62, 0, 1<<62) // all, however little shows
 		if err != nil {
 			return err
 		}

@@ -103,10 +103,6 @@ func sortImages(ims []*image) {
 	slices.SortFunc(ims, func(a, b *image) int { return cmp.Compare(a.unit, b.unit) })
 }
 
-// startUnits is the run of images whose write-out is started at once; the
-// next sync takes shorter ones along for less.
-const startUnits = 16
-
 // writeImages writes images, neighbours together.
 func (s *Store) writeImages(ims []*image, buf []byte) error {
 	for len(ims) > 0 {
@@ -120,9 +116,6 @@ func (s *Store) writeImages(ims []*image, buf []byte) error {
 		off := int64(ims[0].unit * unitSize)
 		if _, err := s.block.WriteAt(buf[:n*unitSize], off); err != nil {
 			return err
-		}
-		if n >= startUnits {
-			s.block.StartWrite(off, int64(n*unitSize))
 		}
 		ims = ims[n:]
 	}

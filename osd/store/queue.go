@@ -310,7 +310,14 @@ func (s *Store) takeLarge(n uint64, force bool) ([]run, error) {
 	panic("store: units counted free can't be taken")
 }
 
-// writePiece is after how many bytes write-out is started.
+// writePiece is how many bytes are checksummed and written in one go: the
+// second finds them in the processor's cache.
+//
+// Write-out is left to the group's fdatasync. Starting it after each piece
+// (sync_file_range) makes ext4 turn unwritten extents into written ones piece
+// by piece, under locks that all writers share: with eight writers 0.6 to
+// 0.9 ms of CPU for a MiB instead of 0.4 to 0.6, and 1240 MiB/s instead of
+// 1600.
 const writePiece = 256 << 10
 
 // writeRuns writes data from its offset at to the runs, and notes the
@@ -324,7 +331,6 @@ func (s *Store) writeRuns(lw *largeWrite, d wire.Data, at int) error {
 	}
 	for _, r := range lw.runs {
 		off, left := int64(r.unit*unitSize), int(r.n*unitSize)
-		started := off
 		for left > 0 {
 			b := d.Seg(seg).Bytes()[skip:]
 			b = b[:min(len(b), left, writePiece)]
@@ -333,10 +339,6 @@ func (s *Store) writeRuns(lw *largeWrite, d wire.Data, at int) error {
 				return wire.Wrap("store.write", "block", err)
 			}
 			off, left = off+int64(len(b)), left-len(b)
-			if off-started >= writePiece || left == 0 {
-				s.block.StartWrite(started, off-started)
-				started = off
-			}
 			if skip += len(b); skip == d.Seg(seg).Len {
 				seg, skip = seg+1, 0
 			}

@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -51,7 +52,8 @@ func run(args []string) int {
 	}
 	fmt.Fprintln(os.Stderr, "spirula:", err)
 	var usage usageError
-	if errors.As(err, &usage) {
+	// Cobra has no type for the first of these.
+	if strings.HasPrefix(err.Error(), "unknown command ") || errors.As(err, &usage) {
 		return 2
 	}
 	return 1

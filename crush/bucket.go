@@ -208,8 +208,9 @@ func (m *Map) addRule(r *Rule, n int, name string) error {
 	return nil
 }
 
-// setMaxDevices makes max_devices one above the highest device in a bucket.
-func (m *Map) setMaxDevices() {
+// TrimDevices makes MaxDevices one above the highest device in a bucket, as
+// crushtool does with every map it writes.
+func (m *Map) TrimDevices() {
 	m.MaxDevices = 0
 	for _, b := range m.Buckets {
 		if b == nil {

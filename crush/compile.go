@@ -25,7 +25,7 @@ func Compile(text []byte) (*Map, error) {
 	if err := c.defineBuckets(); err != nil {
 		return nil, err
 	}
-	c.m.setMaxDevices()
+	c.m.TrimDevices()
 	if err := c.m.Validate(); err != nil {
 		return nil, err
 	}

@@ -97,6 +97,9 @@ func runCrushtool(t *tool) int {
 	m, modified := t.crushInput(o)
 	modified = setTunables(&m.Tunables, o.tunables) || modified
 	modified = t.crushEdits(m, &o.edits) || modified
+	if modified {
+		m.TrimDevices()
+	}
 	t.crushShow(m, o)
 	if o.exportXML != "" {
 		t.writeXML(m, o.exportXML)

@@ -17,6 +17,7 @@ type testFS struct {
 	t          *testing.T
 	meta, data *radostest.Pool
 	o          Options // what open is told besides
+	mortal     bool    // it is to be cut off
 }
 
 // tiny makes caches and fragments small from the next open on.
@@ -36,7 +37,11 @@ func (f *testFS) open() {
 	f.t.Helper()
 	o := f.o
 	o.Meta, o.Data, o.Exclusive = f.meta, f.data, true
-	o.Fatal = func(err error) { f.t.Errorf("fatal: %v", err) }
+	o.Fatal = func(err error) {
+		if !f.mortal {
+			f.t.Errorf("fatal: %v", err)
+		}
+	}
 	fs, err := Open(context.Background(), o)
 	if err != nil {
 		f.t.Fatal(err)

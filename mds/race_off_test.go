@@ -1,0 +1,5 @@
+//go:build !race
+
+package mds
+
+const raceEnabled = false

@@ -12,7 +12,8 @@ import (
 // SimpleOptions says what Simple makes besides OSDs.
 type SimpleOptions struct {
 	Pool bool // a replicated pool rbd
-	// PGBits and PGPBits: the pool has OSDs << PGBits PGs; 0 stands for 6.
+	// PGBits and PGPBits: the pool has OSDs << PGBits PGs, OSDs << PGPBits of
+	// them placed apart, at most all; 0 stands for 6.
 	PGBits, PGPBits int
 }
 
@@ -55,7 +56,7 @@ func Simple(osds int32, now wire.Time, o SimpleOptions) (*OSDMap, error) {
 			return
 		}
 		p := NewPool(3, 0, 0, 0)
-		p.PGNum, p.PGPNum = pgCount(osds, o.PGBits), pgCount(osds, o.PGPBits)
+		p.PGNum, p.PGPNum = pgCount(osds, o.PGBits), min(pgCount(osds, o.PGBits), pgCount(osds, o.PGPBits))
 		p.PGNumTarget, p.PGPNumTarget, p.PGNumPending = p.PGNum, p.PGPNum, p.PGNum
 		p.AutoscaleMode = uint8(slices.Index(autoscaleNames, "on"))
 		p.Applications = map[string]map[string]string{"rbd": {}}

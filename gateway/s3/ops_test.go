@@ -462,6 +462,15 @@ func TestSubresourcesThatAreEmpty(t *testing.T) {
 	}
 	r.must(204, "DELETE", "/box?lifecycle", nil)
 	r.must(200, "PUT", "/box/k?acl", nil, "X-Amz-Acl", "private")
+	r.must(404, "PUT", "/box/none?acl", nil, "X-Amz-Acl", "private")
+	for _, target := range []string{"/box?acl", "/box/k?acl"} {
+		own := r.must(200, "GET", target, nil).body
+		r.must(200, "PUT", target, []byte(own))
+		r.must(400, "PUT", target, []byte(strings.Replace(own, "FULL_CONTROL", "READ", 1)))
+		r.must(400, "PUT", target, []byte(strings.ReplaceAll(own, "alice", "bob")))
+		r.must(400, "PUT", target, []byte("<AccessControlPolicy>"))
+		r.must(400, "PUT", target, nil)
+	}
 	if a := r.do(r.signed("HEAD", "/box", nil)); a.head.Get("X-Amz-Bucket-Region") != "us-east-1" {
 		t.Errorf("%v", a.head)
 	}

@@ -35,13 +35,43 @@ func (rq *request) sendACL(owner string) error {
 	return nil
 }
 
-// putACL accepts what says no more than what is so anyway.
+// maxACLXML bounds the document of PUT ?acl, in bytes.
+const maxACLXML = 64 << 10
+
+// aclXML is the document of PUT ?acl, as far as it is looked at.
+type aclXML struct {
+	Grants []struct {
+		ID         string `xml:"Grantee>ID"`
+		Permission string
+	} `xml:"AccessControlList>Grant"`
+}
+
+// putACL accepts what says no more than what is so anyway, as a header or as
+// the document that getACL gives: s3cmd copies that one along.
 func (rq *request) putACL() error {
-	if rq.header("X-Amz-Acl") == "" {
-		return fault("AccessControlListNotSupported")
-	}
 	if err := rq.checkACL(); err != nil {
 		return err
+	}
+	doc, err := rq.readDocument(maxACLXML, false)
+	if err != nil {
+		return err
+	}
+	owner := rq.ownerName("")
+	if rq.key != "" {
+		o, err := rq.g.o.FS.StatObject(rq.ctx(), rq.b.Ino, rq.key)
+		if err != nil {
+			return err
+		}
+		owner = rq.ownerName(o.Meta.Owner)
+	}
+	if rq.header("X-Amz-Acl") == "" {
+		var acl aclXML
+		if err := decodeXML(doc, "AccessControlPolicy", &acl); err != nil {
+			return err
+		}
+		if len(acl.Grants) != 1 || acl.Grants[0].ID != owner || acl.Grants[0].Permission != "FULL_CONTROL" {
+			return fault("AccessControlListNotSupported")
+		}
 	}
 	rq.status(http.StatusOK)
 	return nil

@@ -76,7 +76,7 @@ type FS struct {
 	event       []byte // and for its event
 
 	// marks are ends of events that were durable at former write-backs,
-	// ascending: where the journal may be trimmed. Of the write-back alone.
+	// ascending: where the journal may be trimmed.
 	marks []tree.Pos
 
 	// ctx ends when Close begins: what runs in the background stops then.

@@ -73,10 +73,11 @@ const maxMarks = 256
 // trimTo is how far the journal isn't needed any more: the end of an event
 // before the oldest that is.
 func (fs *FS) trimTo(durable tree.Pos) tree.Pos {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
 	if n := len(fs.marks); n == 0 || fs.marks[n-1] < durable {
 		fs.marks = append(fs.marks, durable)
 	}
-	fs.mu.Lock()
 	needed := durable + 1
 	if oldest, dirty := fs.tree.OldestDirty(); dirty {
 		needed = min(needed, oldest)
@@ -84,7 +85,6 @@ func (fs *FS) trimTo(durable tree.Pos) tree.Pos {
 	for _, p := range fs.pending {
 		needed = min(needed, p.pos)
 	}
-	fs.mu.Unlock()
 	n, _ := slices.BinarySearch(fs.marks, needed)
 	if n == 0 {
 		return 0

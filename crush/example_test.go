@@ -3,6 +3,7 @@ package crush_test
 import (
 	"fmt"
 	"log"
+	"os"
 
 	"github.com/spirula/spirula/crush"
 )
@@ -65,4 +66,73 @@ root default {
 	}
 	fmt.Println(again.Names[-1], again.Bucket(-1).Items)
 	// Output: default [0 1]
+}
+
+// A map in the binary form is read, and every input of a range mapped by its
+// rules.
+func ExampleDecodeMap() {
+	data, err := os.ReadFile("testdata/datacenter.bin")
+	if err != nil {
+		log.Fatal(err)
+	}
+	m, err := crush.DecodeMap(data)
+	if err != nil {
+		log.Fatal(err)
+	}
+	t := crush.NewTester(m)
+	t.MinX, t.MaxX = 0, 2
+	t.MinRule, t.MaxRule = 0, 0
+	t.MinRep, t.MaxRep = 3, 3
+	t.Mappings = true
+	if err := t.Run(os.Stdout); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// CRUSH rule 0 x 0 [60,57,14]
+	// CRUSH rule 0 x 1 [59,7,26]
+	// CRUSH rule 0 x 2 [12,61,47]
+}
+
+// A map is built from the levels of its hierarchy.
+func ExampleBuildLayers() {
+	m, err := crush.BuildLayers(4, []crush.Layer{
+		{Name: "host", Alg: crush.Straw2, Size: 2},
+		{Name: "root", Alg: crush.Straw2},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for i := range m.Tree(false) {
+		fmt.Printf("%*s%s %d\n", 2*i.Depth, "", m.Names[i.ID], i.Weight>>16)
+	}
+	// Output:
+	// root 4
+	//   host0 2
+	//     osd.0 1
+	//     osd.1 1
+	//   host1 2
+	//     osd.2 1
+	//     osd.3 1
+}
+
+// A device is to take half of what its size entitles it to, without a change
+// of the size.
+func ExampleMap_SetWeight() {
+	m, err := crush.BuildLayers(4, []crush.Layer{
+		{Name: "host", Alg: crush.Straw2, Size: 2},
+		{Name: "root", Alg: crush.Straw2},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := m.AddWeightSet(crush.DefaultChooseArgs, 1); err != nil {
+		log.Fatal(err)
+	}
+	if err := m.SetWeight(crush.DefaultChooseArgs, 3, 0x8000); err != nil {
+		log.Fatal(err)
+	}
+	root, _ := m.ItemByName("root")
+	set := m.ArgsFor(crush.DefaultChooseArgs)[-1-root].WeightSet[0]
+	fmt.Printf("%#x of %#x\n", set[1], m.Bucket(root).Weights[1])
+	// Output: 0x18000 of 0x20000
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"unicode/utf8"
 )
 
@@ -300,12 +301,21 @@ func xmlArgsOf(key int64, args ChooseArgs) xmlArgs {
 // map is checked as Validate does.
 func ReadXML(r io.Reader) (*Map, error) {
 	var x xmlMap
-	if err := xml.NewDecoder(r).Decode(&x); err != nil {
-		var se *xml.SyntaxError
-		if errors.As(err, &se) {
-			return nil, &TextError{Line: se.Line, Msg: se.Msg}
+	d := xml.NewDecoder(r)
+	if err := d.Decode(&x); err != nil {
+		line, _ := d.InputPos()
+		msg := err.Error()
+		var syntax *xml.SyntaxError
+		var number *strconv.NumError
+		switch {
+		case errors.As(err, &syntax):
+			line, msg = syntax.Line, syntax.Msg
+		case errors.As(err, &number):
+			msg = fmt.Sprintf("expected a number in range, found %q", number.Num)
+		case errors.Is(err, io.EOF):
+			msg = "expected <crushmap>, found no XML"
 		}
-		return nil, badMap("XML: %v", err)
+		return nil, &TextError{Line: line, Msg: msg}
 	}
 	m, err := x.build()
 	if err != nil {

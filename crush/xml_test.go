@@ -77,7 +77,9 @@ func TestXMLErrors(t *testing.T) {
 		{head + `</buckets><rules><rule slot="1"/></rules></crushmap>`, "line 3: expected a free slot"},
 		{head + `</buckets><choose_args key="0"><arg bucket="-1"/></choose_args></crushmap>`, "line 3: choose_args"},
 		{`<crushmap max_buckets="99999999"/>`, "max_buckets"},
-		{`<other/>`, "crushmap"},
+		{`<other/>`, "line 1: expected element type <crushmap>"},
+		{"nothing", "line 1: expected <crushmap>"},
+		{head + `<bucket id="x"/>`, `line 3: expected a number in range, found "x"`},
 		{head + `<bucket id="-1" type="1" alg="straw2"><item id="-1" raw="1"/></bucket></buckets></crushmap>`, "below itself"},
 	} {
 		m, err := ReadXML(strings.NewReader(c.text))

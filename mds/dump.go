@@ -6,21 +6,43 @@ import (
 	"io"
 
 	"github.com/spirula/spirula/mds/internal/journal"
+	"github.com/spirula/spirula/mds/internal/tree"
 	"github.com/spirula/spirula/rados"
+	"github.com/spirula/spirula/rados/wire"
 )
 
-// Dump prints what lies in the pools of a file system, whoever holds it: the
-// journal of a rank, then the events in it.
+// Dump prints a rank's journal as text, whoever holds it: lease, header,
+// records, and the items of each event. It changes nothing. Of an event that
+// does not decode it prints why, and goes on.
 func Dump(ctx context.Context, meta, _ rados.Doer, rank int, w io.Writer) error {
-	if err := journal.Dump(ctx, meta, rank, w); err != nil {
-		return err
+	return journal.DumpEvents(ctx, meta, rank, w, func(w io.Writer, event []byte) error {
+		if err := dumpEvent(w, event); err != nil {
+			_, err = fmt.Fprintf(w, "    %v\n", err)
+			return err
+		}
+		return nil
+	})
+}
+
+// DumpTree prints the metadata objects as they are written back: directories'
+// fragments, fragment tables, birth logs and the inode table. It needs a pool
+// that lists its objects; EOPNOTSUPP otherwise.
+func DumpTree(ctx context.Context, meta rados.Doer, w io.Writer) error {
+	l, ok := meta.(objectLister)
+	if !ok {
+		return wire.Errorf("mds dump", "a pool that cannot list", wire.EOPNOTSUPP)
 	}
-	return nil
+	return l.ListObjects(ctx, "", func(e wire.ListEntry) error {
+		switch e.Name[:min(2, len(e.Name))] {
+		case "d.", "t.", "c.", "i.":
+			return tree.Dump(ctx, meta, e.Name, w)
+		}
+		return nil
+	})
 }
 
 // dumpEvent prints one event, an item a line.
-func dumpEvent(w io.Writer, pos uint64, event []byte) error {
-	fmt.Fprintf(w, "event %d, %d bytes\n", pos, len(event))
+func dumpEvent(w io.Writer, event []byte) error {
 	return decodeEvent(event, func(it *eventItem) error {
 		switch it.kind {
 		case itemPut:

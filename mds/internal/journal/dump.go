@@ -13,6 +13,12 @@ import (
 // Of a damaged object it prints the records before the damage, and goes on
 // with the next object.
 func Dump(ctx context.Context, meta rados.Doer, rank int, w io.Writer) error {
+	return DumpEvents(ctx, meta, rank, w, func(io.Writer, []byte) error { return nil })
+}
+
+// DumpEvents is Dump that has print called behind each record's line, with
+// its event, which print must not keep. Its error ends the dump.
+func DumpEvents(ctx context.Context, meta rados.Doer, rank int, w io.Writer, print func(w io.Writer, event []byte) error) error {
 	n := namesOf(rank)
 	l, err := readLease(ctx, meta, n.lease)
 	if err != nil {
@@ -26,14 +32,14 @@ func Dump(ctx context.Context, meta rados.Doer, rank int, w io.Writer) error {
 	fmt.Fprintf(w, "%s trimmed=%d deleted=%d limit=%d extra=%d bytes\n", n.header, h.trimmed, h.deleted, h.limit, len(h.extra))
 	buf := make([]byte, 0, objectSize)
 	for i := h.trimmed / objectSize; i <= h.limit; i++ {
-		if err := dumpObject(ctx, meta, n.object(i), i, h.trimmed, buf, w); err != nil {
+		if err := dumpObject(ctx, meta, n.object(i), i, h.trimmed, buf, w, print); err != nil {
 			return wire.Wrap("journal.dump", n.object(i), err)
 		}
 	}
 	return nil
 }
 
-func dumpObject(ctx context.Context, meta rados.Doer, object string, n, trimmed uint64, buf []byte, w io.Writer) error {
+func dumpObject(ctx context.Context, meta rados.Doer, object string, n, trimmed uint64, buf []byte, w io.Writer, print func(io.Writer, []byte) error) error {
 	a, err := readAttrs(ctx, meta, object)
 	if wire.ErrnoOf(err) == wire.ENOENT {
 		_, err = fmt.Fprintf(w, "%s not made\n", object)
@@ -71,6 +77,9 @@ func dumpObject(ctx context.Context, meta rados.Doer, object string, n, trimmed 
 			return err
 		}
 		if _, err := fmt.Fprintf(w, "  %d after %d epoch=%d %d bytes\n", r.pos, prev, r.epoch, len(r.event)); err != nil {
+			return err
+		}
+		if err := print(w, r.event); err != nil {
 			return err
 		}
 		p, begin = p[size:], begin+uint64(size)

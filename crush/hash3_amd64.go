@@ -9,24 +9,39 @@ import "golang.org/x/sys/cpu"
 //go:noescape
 func hash3AVX2(dst *uint32, ids *int32, n int, x, r uint32)
 
+// hash3SSE2 is hash3AVX2 for processors without AVX2, which all have SSE2.
+//
+//go:noescape
+func hash3SSE2(dst *uint32, ids *int32, n int, x, r uint32)
+
 // hash3Block sets dst[i] = Hash3(x, ids[i], r) for all ids; there are at most
 // blockSize of them.
 func hash3Block(dst *[blockSize]uint32, ids []int32, x, r uint32) {
-	if !cpu.X86.HasAVX2 {
-		hash3BlockGo(dst, ids, x, r)
-		return
-	}
+	hash3Lanes(dst, ids, x, r, cpu.X86.HasAVX2)
+}
+
+func hash3Lanes(dst *[blockSize]uint32, ids []int32, x, r uint32, avx2 bool) {
 	whole := len(ids) &^ 7
 	if whole > 0 {
-		hash3AVX2(&dst[0], &ids[0], whole, x, r)
+		if avx2 {
+			hash3AVX2(&dst[0], &ids[0], whole, x, r)
+		} else {
+			hash3SSE2(&dst[0], &ids[0], whole, x, r)
+		}
 	}
-	if rest := ids[whole:]; len(rest) > 2 {
-		var in [8]int32
-		copy(in[:], rest)
-		hash3AVX2(&dst[whole], &in[0], 8, x, r)
-	} else {
+	rest := ids[whole:]
+	if len(rest) <= 2 {
 		for i, id := range rest {
 			dst[whole+i] = Hash3(x, uint32(id), r)
 		}
+		return
+	}
+	// dst has room for whole lanes: blockSize is a multiple of eight.
+	var in [8]int32
+	copy(in[:], rest)
+	if avx2 {
+		hash3AVX2(&dst[whole], &in[0], 8, x, r)
+	} else {
+		hash3SSE2(&dst[whole], &in[0], 8, x, r)
 	}
 }

@@ -2,6 +2,7 @@ package mds
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -209,4 +210,163 @@ func (f *testFS) tryFailingPut(b Ino, key string, body []byte) error {
 	err := <-done
 	f.data.SetInject(nil)
 	return err
+}
+
+// nfsFile makes a file over NFS with that content, in the bucket.
+func (f *testFS) nfsFile(name string, body []byte) Handle {
+	f.t.Helper()
+	ctx := context.Background()
+	dir, _, err := f.Lookup(ctx, modelRoot, Handle{Ino: RootIno, Gen: 1}, "bucket")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	a, _, err := f.Create(ctx, modelRoot, dir.Handle(), name, CreateArgs{Mode: CreateGuarded})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.nfsWrite(a.Handle(), 0, body)
+	return a.Handle()
+}
+
+func (f *testFS) nfsWrite(h Handle, off uint64, body []byte) {
+	f.t.Helper()
+	d := wire.CopyData(body)
+	defer d.Release()
+	if _, err := f.Write(context.Background(), modelRoot, h, off, d, true); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *testFS) copy(b Ino, from, to string) {
+	f.t.Helper()
+	r, err := f.OpenObject(context.Background(), b, from)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer r.Close()
+	if _, err := f.Copy(context.Background(), owner, r, b, to, CopySpec{}); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// A copy of a file made over NFS shares its stream: the file keeps its handle,
+// and writing to it, even while a reader holds it, leaves the copy alone.
+func TestCopyOfOpenFile(t *testing.T) {
+	f := newFS(t)
+	b := f.bucket("bucket")
+	body := randomBytes(5, 9000)
+	h := f.nfsFile("f", body)
+	f.copy(b.Ino, "f", "copy")
+	if a, err := f.GetAttr(context.Background(), h); err != nil || a.Size != 9000 {
+		t.Fatalf("the handle after the copy: %+v, %v", a, err)
+	}
+	reader, err := f.OpenObject(context.Background(), b.Ino, "f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	f.nfsWrite(h, 100, []byte("changed"))
+	f.want(b.Ino, "copy", body)
+	f.crash()
+	f.want(b.Ino, "copy", body)
+	f.want(b.Ino, "f", append(append(append([]byte(nil), body[:100]...), "changed"...), body[107:]...))
+	f.scrub()
+}
+
+// What was written and not committed when the mds died doesn't show behind
+// the size once the file grows.
+func TestGrowAfterCrashShowsZeros(t *testing.T) {
+	f := newFS(t)
+	b := f.bucket("bucket")
+	h := f.nfsFile("f", []byte("start"))
+	d := wire.CopyData(randomBytes(6, 50000))
+	if _, err := f.Write(context.Background(), modelRoot, h, 5, d, false); err != nil {
+		t.Fatal(err)
+	}
+	d.Release()
+	if err := f.filer.Flush(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	f.crash()
+	f.want(b.Ino, "f", []byte("start"))
+	f.nfsWrite(h, 99999, []byte("x"))
+	want := make([]byte, 100000)
+	copy(want, "start")
+	want[99999] = 'x'
+	f.want(b.Ino, "f", want)
+}
+
+// An object whose record would be too large is refused; nothing is left.
+func TestRecordTooLarge(t *testing.T) {
+	f := newFS(t)
+	b := f.bucket("bucket")
+	for _, size := range []int{10, 5000} {
+		w, err := f.NewWriter(context.Background(), owner, b.Ino, int64(size))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := wire.CopyData(make([]byte, size))
+		w.Write(context.Background(), d)
+		d.Release()
+		_, err = w.Publish(context.Background(), "k", Publish{ETag: "e", Meta: Meta{User: []wire.KV{{Key: "k", Value: make([]byte, MaxRecord)}}}})
+		if wire.ErrnoOf(err) != wire.EFBIG {
+			t.Errorf("publish of %d bytes: %v", size, err)
+		}
+	}
+	if got := f.keys(b.Ino, "", ""); len(got) != 0 {
+		t.Errorf("keys: %q", got)
+	}
+	f.scrub()
+}
+
+// Ten thousand parts make one object in one event, and answers are dropped
+// after a day.
+func TestManyPartsAndTheirAnswer(t *testing.T) {
+	f := newFS(t)
+	now := time.Now()
+	f.o.Now = func() time.Time { return now }
+	f.reopen()
+	b := f.bucket("bucket")
+	ctx := context.Background()
+	id, err := f.CreateUpload(ctx, owner, b.Ino, "k", UploadSpec{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := Complete{Finish: func(_ UploadSpec, p []Part) (string, Checksum, error) { return "e", Checksum{}, nil }}
+	for n := 1; n <= maxPart; n++ {
+		w, err := f.NewWriter(ctx, owner, b.Ino, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := wire.CopyData([]byte{byte(n)})
+		w.Write(ctx, d)
+		d.Release()
+		if _, err := f.PutPart(ctx, b.Ino, "k", id, w, Part{Number: n, ETag: "p"}); err != nil {
+			t.Fatal(err)
+		}
+		c.Parts = append(c.Parts, CompletedPart{Number: n, ETag: "p"})
+	}
+	for range 2 {
+		if o, err := f.CompleteUpload(ctx, owner, b.Ino, "k", id, c); err != nil || o.Attr.Size != maxPart {
+			t.Fatalf("complete: %+v, %v", o, err)
+		}
+	}
+	if _, _, err := f.tryGet(b.Ino, "k"); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(answerKept + time.Hour)
+	if err := f.expireAnswers(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.CompleteUpload(ctx, owner, b.Ino, "k", id, c); !errors.Is(err, ErrNoUpload) {
+		t.Errorf("complete after a day: %v", err)
+	}
+	f.scrub()
+	if err := f.DeleteObject(ctx, owner, b.Ino, "k", Conditions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.scrub()
+	if n := f.data.Len(); n != 0 {
+		t.Errorf("%d data objects are left", n)
+	}
 }

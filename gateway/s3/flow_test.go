@@ -66,6 +66,28 @@ func TestContinueOnlyForWhatIsAccepted(t *testing.T) {
 	}
 }
 
+// An upload of no bytes is told to continue as well, and a refusal ends the
+// connection: clients that ask take both for granted.
+func TestContinueOfAnEmptyUpload(t *testing.T) {
+	r := newRig(t, nil)
+	r.must(200, "PUT", "/box", nil)
+	_, in := r.raw(r.signed("PUT", "/box/k", nil, "Expect", "100-continue"), 0)
+	if line, err := in.ReadString('\n'); err != nil || !strings.Contains(line, " 100 ") {
+		t.Errorf("accepted: %q, %v", line, err)
+	}
+	if line, err := in.ReadString('\n'); err != nil || line != "\r\n" {
+		t.Errorf("100 Continue has a header: %q, %v", line, err)
+	}
+	resp, err := http.ReadResponse(in, nil)
+	if err != nil || resp.StatusCode != 200 || resp.Close || resp.Header.Get("Etag") == "" {
+		t.Errorf("then %+v, %v", resp, err)
+	}
+	_, in = r.raw(r.signed("PUT", "/nobox/k", nil, "Expect", "100-continue"), 0)
+	if resp, err = http.ReadResponse(in, nil); err != nil || resp.StatusCode != 404 || !resp.Close {
+		t.Errorf("refused: %+v, %v", resp, err)
+	}
+}
+
 // A body cut at any byte leaves nothing behind.
 func TestCutUploads(t *testing.T) {
 	r := newRig(t, nil)

@@ -3,6 +3,7 @@ package s3
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -49,7 +50,29 @@ func (rq *request) cred() mds.Cred {
 // status sends the answer's head.
 func (rq *request) status(code int) {
 	rq.sent = true
+	if rq.r.ContentLength == 0 && rq.header("Expect") != "" {
+		rq.continueEmpty(code)
+	}
 	rq.w.WriteHeader(code)
+}
+
+// continueEmpty does for a body of no bytes what net/http does for others:
+// 100 Continue for what is accepted, and the connection's end for what is
+// not. The aws command line asks for it with empty files too, and misreads
+// the next answer on a connection that went on after a refusal.
+func (rq *request) continueEmpty(code int) {
+	if !strings.EqualFold(rq.header("Expect"), "100-continue") || !rq.r.ProtoAtLeast(1, 1) {
+		return
+	}
+	h := rq.w.Header()
+	if code >= 300 {
+		h["Connection"] = []string{"close"}
+		return
+	}
+	held := maps.Clone(h)
+	clear(h) // they belong to the answer
+	rq.w.WriteHeader(http.StatusContinue)
+	maps.Copy(h, held)
 }
 
 // run takes the request through its stations. Nothing here reads the body,

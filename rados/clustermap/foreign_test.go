@@ -1,72 +1,98 @@
 package clustermap
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
+	"github.com/spirula/spirula/crush"
 	"github.com/spirula/spirula/rados/wire"
 )
 
-// TestForeign gives maps made here, after random histories, to Ceph's own
-// osdmaptool, which verifies the checksum and must map every PG alike.
+// TestForeign gives maps made here, of random CRUSH hierarchies and after
+// random histories, to Ceph's own osdmaptool, which verifies the checksum and
+// must map every PG alike; of every fifth it must print the same, too.
 func TestForeign(t *testing.T) {
 	tool, err := exec.LookPath("osdmaptool")
 	if err != nil {
 		t.Skip("osdmaptool (Debian: ceph-base) is not installed")
 	}
-	file := filepath.Join(t.TempDir(), "map")
-	for seed := range uint64(8) {
-		m := randomHistory(t, seed)
-		if err := os.WriteFile(file, m.Encode(), 0o600); err != nil {
+	const seeds, parts = 200, 4
+	for part := range parts {
+		t.Run(fmt.Sprint(part), func(t *testing.T) {
+			t.Parallel()
+			file := filepath.Join(t.TempDir(), "map")
+			for seed := uint64(part); seed < seeds && !t.Failed(); seed += parts {
+				compareForeign(t, tool, file, seed)
+			}
+		})
+	}
+}
+
+func compareForeign(t *testing.T, tool, file string, seed uint64) {
+	run := func(args ...string) []byte {
+		t.Helper()
+		out, err := exec.Command(tool, append([]string{file}, args...)...).Output()
+		if err != nil {
+			t.Fatalf("seed %d %v: %v\n%s", seed, args, err, out)
+		}
+		return out
+	}
+	m := randomHistory(t, seed)
+	if err := os.WriteFile(file, m.Encode(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var got bytes.Buffer
+	if err := m.TestPGs(&got, nil, 0, DumpAll); err != nil {
+		t.Fatal(err)
+	}
+	want := run("--test-map-pgs-dump-all")
+	if at := diffAt(got.Bytes(), want); !bytes.Equal(got.Bytes(), want) {
+		t.Errorf("seed %d, PGs:\n got %s\nwant %s", seed, around(got.Bytes(), at), around(want, at))
+	}
+	if seed%5 == 0 {
+		name := fmt.Sprintf("seed %d", seed)
+		compareJSON(t, name, m, run("--dump", "json"))
+		compareDump(t, name, m, run("--print"))
+	}
+}
+
+// randomCrush replaces the CRUSH map by one of random layers, classes left
+// out, with some devices heavier than others.
+func randomCrush(t *testing.T, rng *rand.Rand, m *OSDMap) *OSDMap {
+	var layers []crush.Layer
+	for _, name := range []string{"host", "rack", "root"}[rng.IntN(2):] {
+		layers = append(layers, crush.Layer{Name: name, Alg: []crush.Alg{crush.List, crush.Straw, crush.Straw2}[rng.IntN(3)],
+			Size: 1 + rng.IntN(3)})
+	}
+	layers[len(layers)-1].Size = 0
+	c, err := crush.BuildLayers(len(m.OSDs), layers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range rng.IntN(4) {
+		if err := c.Reweight(rng.Int32N(m.MaxOSD()), rng.Uint32N(4<<16)); err != nil {
 			t.Fatal(err)
 		}
-		out, err := exec.Command(tool, file, "--test-map-pgs-dump-all").CombinedOutput()
-		if err != nil {
-			t.Fatalf("seed %d: %v\n%s", seed, err, out)
-		}
-		dump, err := exec.Command(tool, file, "--dump", "json").Output()
-		if err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
-		}
-		compareJSON(t, fmt.Sprintf("seed %d", seed), m, dump)
-		text, err := exec.Command(tool, file, "--print").Output()
-		if err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
-		}
-		compareDump(t, fmt.Sprintf("seed %d", seed), m, text)
-		compared := 0
-		for line := range strings.Lines(string(out)) {
-			var pg wire.PGID
-			if _, err := fmt.Sscanf(line, "%d.%x raw", &pg.Pool, &pg.Seed); err != nil {
-				continue
-			}
-			compared++
-			raw, mp := m.RawMap(pg), m.Map(pg)
-			got := fmt.Sprintf("%s raw %s up %s acting %s", pg, setText(raw, firstOSD(raw)),
-				setText(mp.Up, mp.UpPrimary), setText(mp.Acting, mp.ActingPrimary))
-			if want := strings.TrimSpace(line); got != want {
-				t.Errorf("seed %d:\n got %s\nwant %s", seed, got, want)
-			}
-		}
-		want := 0
-		for _, p := range m.Pools {
-			want += int(p.PGNum)
-		}
-		if compared != want {
-			t.Errorf("seed %d: %d PGs compared of %d\n%s", seed, compared, want, out)
-		}
 	}
+	root, _ := c.ItemByName("root")
+	c.AddSimpleRule("by_osd", root, 0, crush.RuleReplicated, rng.IntN(2) == 0)
+	inc := m.NewIncremental(m.Modified + 1e9)
+	inc.Crush = c.Encode()
+	return next(t, m, inc)
 }
 
 func randomHistory(t *testing.T, seed uint64) *OSDMap {
 	rng := rand.New(rand.NewPCG(seed, 5))
 	const osds = 7
 	m := cluster(t, osds)
+	if rng.IntN(4) > 0 {
+		m = randomCrush(t, rng, m)
+	}
 	for range 20 {
 		inc := m.NewIncremental(m.Modified + 1e9)
 		osd := rng.Int32N(osds)
@@ -85,7 +111,7 @@ func randomHistory(t *testing.T, seed uint64) *OSDMap {
 		case 5:
 			inc.NewUpmap[pg] = []int32{osd, (osd + 3) % osds, (osd + 4) % osds}
 		case 6:
-			inc.AddPool(m, fmt.Sprintf("pool%d", m.PoolMax+1), NewPool(uint8(1+rng.IntN(4)), 1+rng.Uint32N(20), 0, now))
+			inc.AddPool(m, fmt.Sprintf("pool%d", m.PoolMax+1), NewPool(uint8(1+rng.IntN(4)), 1+rng.Uint32N(20), uint8(rng.IntN(2)), now))
 		case 7:
 			inc.NewPrimTemp[pg] = osd
 		}

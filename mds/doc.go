@@ -48,7 +48,20 @@
 //
 // FS.mu guards the tree, the open files' attributes, pins, and numbers. No
 // I/O happens under it, and nothing that could wait; the journal's and the
-// filer's own mutexes are inner to it.
+// filer's own mutexes are inner to it. openFile.io is outer to it: writes to
+// one file share it, whoever sets the size holds it alone, I/O included.
+//
+// # Numbers and streams
+//
+// A stream is in flight from the step that gives its number out until the
+// step that names it, or until it was purged. An account of the numbers in
+// the journal, and the records before and after it, tell a restart which
+// numbers may have left objects that nothing names. A stream never has an
+// inode's number: both have rows in the inode table. Its row counts holders;
+// a row of one holder says that there were more, so that the purge looks past
+// the size it knows.
+//
+// Scrub compares all of this with what is there.
 //
 // # Gateways elsewhere
 //

@@ -185,6 +185,11 @@ func (fs *FS) Close(ctx context.Context) error {
 	if e := fs.filer.Close(ctx); err == nil {
 		err = e
 	}
+	// Numbers granted and not used are given back: the next start need not
+	// look for objects of them.
+	fs.mu.Lock()
+	fs.limit = fs.next
+	fs.mu.Unlock()
 	if e := fs.writeBack(ctx); err == nil {
 		err = e
 	}

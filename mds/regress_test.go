@@ -370,3 +370,19 @@ func TestManyPartsAndTheirAnswer(t *testing.T) {
 		t.Errorf("%d data objects are left", n)
 	}
 }
+
+// After a clean end there are no unused numbers to look for; numbers are not
+// given out twice all the same.
+func TestCleanCloseGivesNumbersBack(t *testing.T) {
+	f := newFS(t)
+	b := f.bucket("bucket")
+	first := f.put(b.Ino, "a", []byte("x")).Attr.Ino
+	f.reopen()
+	if n := len(f.inFlight); n != 0 {
+		t.Errorf("%d numbers to look for after a clean end", n)
+	}
+	if second := f.put(b.Ino, "b", []byte("x")).Attr.Ino; second <= first {
+		t.Errorf("inode %x after %x", second, first)
+	}
+	f.scrub()
+}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spirula/spirula/conformance/launch"
 )
@@ -70,10 +71,12 @@ func (s *shell) try(name string, args ...string) (string, error) {
 
 func (s *shell) run(name string, args ...string) string {
 	s.Helper()
+	begin := time.Now()
 	out, err := s.try(name, args...)
 	if err != nil {
 		s.Fatal(err)
 	}
+	s.Logf("%5.1f s  %s %s", time.Since(begin).Seconds(), filepath.Base(name), strings.Join(args, " "))
 	return out
 }
 

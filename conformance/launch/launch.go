@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -49,12 +50,31 @@ func Binary() (string, error) {
 		}
 		// Others than the builder may have to run it.
 		os.Chmod(buildDir, 0o755)
+		if buildErr = lookAtSources(); buildErr != nil {
+			return
+		}
 		cmd := exec.Command("go", "build", "-o", filepath.Join(buildDir, "spirula"), "github.com/spirula/spirula/cmd/spirula")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			buildErr = fmt.Errorf("build spirula: %w\n%s", err, out)
 		}
 	})
 	return filepath.Join(buildDir, "spirula"), buildErr
+}
+
+// lookAtSources asks for the state of every source file, so that go test does
+// not answer from its cache when the program has changed: what a test asked
+// for is part of the key.
+func lookAtSources() error {
+	mod, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		return fmt.Errorf("go env GOMOD: %w", err)
+	}
+	return filepath.WalkDir(filepath.Dir(strings.TrimSpace(string(mod))), func(path string, e fs.DirEntry, err error) error {
+		if err == nil && !e.IsDir() && strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") {
+			os.Stat(path)
+		}
+		return err
+	})
 }
 
 // Main runs the tests of a package and removes what Binary made.

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -36,33 +37,41 @@ const region = "us-east-1"
 // own is the server that was started for the suite; nil for a foreign one.
 var own *launch.Server
 
+var ownDir string // its files
+
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
 func testMain(m *testing.M) int {
-	flag.Parse()
-	if *endpoint == "" {
-		dir, err := os.MkdirTemp("", "spirula-s3-")
-		if err == nil {
-			defer os.RemoveAll(dir)
-			*domain = "s3.test"
-			own, err = launch.New(dir, "--domain", *domain)
-		}
-		if err == nil {
-			err = own.Up()
-		}
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer own.Kill()
-		*endpoint, *accessKey, *secretKey = "http://"+own.S3, launch.AccessKey, launch.SecretKey
-	}
 	code := launch.Main(m)
-	if code != 0 && own != nil {
-		fmt.Fprintf(os.Stderr, "the end of the server's log:\n%s\n", own.Tail())
+	if own != nil {
+		own.Kill()
+		if code != 0 {
+			fmt.Fprintf(os.Stderr, "the end of the server's log:\n%s\n", own.Tail())
+		}
+		os.RemoveAll(ownDir)
 	}
 	return code
 }
+
+// start makes sure that there is a server, before a test's first request. It
+// is not for TestMain: what go test's cache of results depends on must be
+// asked for in a test.
+var start = sync.OnceValue(func() (err error) {
+	if *endpoint != "" {
+		return nil
+	}
+	if ownDir, err = os.MkdirTemp("", "spirula-s3-"); err != nil {
+		return err
+	}
+	*domain = "s3.test"
+	s, err := launch.New(ownDir, "--domain", *domain)
+	if err != nil {
+		return err
+	}
+	own = s
+	*endpoint, *accessKey, *secretKey = "http://"+s.S3, launch.AccessKey, launch.SecretKey
+	return s.Up()
+})
 
 var ctx = context.Background()
 
@@ -90,6 +99,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	ok(t, "start", start())
 	w := &world{t, client(*accessKey, *secretKey), aws.String(bucketName())}
 	if _, err := w.c.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: w.b}); err != nil {
 		t.Fatal(err)

@@ -336,6 +336,7 @@ func TestPresignedV2(t *testing.T) {
 }
 
 func TestVirtualHosts(t *testing.T) {
+	ok(t, "start", start())
 	if *domain == "" {
 		t.Skip("-s3.domain is not set")
 	}

@@ -13,6 +13,7 @@ import (
 
 // TestUsers: what one user has is closed to another.
 func TestUsers(t *testing.T) {
+	ok(t, "start", start())
 	if own == nil {
 		t.Skip("users are made by spirula's own commands")
 	}

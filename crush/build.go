@@ -1,6 +1,10 @@
 package crush
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
 
 // DefaultTypes are the levels of a new cluster's map, device first.
 var DefaultTypes = []string{"osd", "host", "chassis", "rack", "row", "pdu", "pod",
@@ -11,6 +15,10 @@ type BootstrapDevice struct {
 	ID     int32
 	Host   string // "" is localhost
 	Weight uint32 // 16.16; 1.0 = 0x10000 stands for 1 TiB by convention
+	Class  string // "ssd"; "" for none
+	// At names the buckets above the host, the lowest of a type first or in
+	// any order: {"rack", "r1"}. What the first device of a host says counts.
+	At []Location
 }
 
 // Rules of a bootstrap map.
@@ -23,9 +31,9 @@ const (
 )
 
 // Bootstrap makes the first map of a cluster: the default types, a root named
-// default, a straw2 bucket for each host in order of appearance, and the two
-// rules RuleByHost and RuleByOSD. With no devices there is one empty host,
-// localhost.
+// default, a straw2 bucket for each host and for what is above it in order of
+// appearance, shadow trees of the classes, and the two rules RuleByHost and
+// RuleByOSD. With no devices there is one empty host, localhost.
 func Bootstrap(devices []BootstrapDevice) (*Map, error) {
 	m := New()
 	for i, name := range DefaultTypes {
@@ -36,9 +44,9 @@ func Bootstrap(devices []BootstrapDevice) (*Map, error) {
 	m.Buckets = append(m.Buckets, root)
 	m.Names[-1] = "default"
 	if len(devices) == 0 {
-		m.bootstrapHost(root, "localhost")
+		m.bootstrapBucket(root, 1, "localhost")
 	}
-	places := map[string]int{} // of hosts in root
+	hosts := map[string]*Bucket{}
 	for _, d := range devices {
 		if d.ID < 0 || d.ID >= None-1 {
 			return nil, badMap("device id %d", d.ID)
@@ -46,27 +54,32 @@ func Bootstrap(devices []BootstrapDevice) (*Map, error) {
 		if _, ok := m.Names[d.ID]; ok {
 			return nil, badMap("device %d twice", d.ID)
 		}
-		host := d.Host
-		switch host {
-		case "":
-			host = "localhost"
-		case "default":
-			return nil, badMap("host name %q is the root's", host)
-		}
-		at, ok := places[host]
+		host := cmp.Or(d.Host, "localhost")
+		b, ok := hosts[host]
 		if !ok {
-			at = len(root.Items)
-			places[host] = at
-			m.bootstrapHost(root, host)
+			parent, err := m.bootstrapPlace(root, host, d.At)
+			if err != nil {
+				return nil, err
+			}
+			b = m.bootstrapBucket(parent, 1, host)
+			hosts[host] = b
 		}
-		b := m.Bucket(root.Items[at])
 		m.Names[d.ID] = fmt.Sprintf("osd.%d", d.ID)
 		m.MaxDevices = max(m.MaxDevices, d.ID+1)
 		b.Items = append(b.Items, d.ID)
 		b.Weights = append(b.Weights, d.Weight)
 		b.Weight += d.Weight
-		root.Weights[at] = b.Weight
-		root.Weight += d.Weight
+		if d.Class != "" {
+			m.ItemClass[d.ID] = m.classID(d.Class)
+		}
+	}
+	if err := m.ReweightAll(); err != nil {
+		return nil, err
+	}
+	if len(m.ClassNames) > 0 {
+		if err := m.BuildShadows(); err != nil {
+			return nil, err
+		}
 	}
 	m.AddSimpleRule("replicated_rule", -1, 1, RuleReplicated, true)
 	m.AddSimpleRule("replicated_osd", -1, 0, RuleReplicated, true)
@@ -76,12 +89,45 @@ func Bootstrap(devices []BootstrapDevice) (*Map, error) {
 	return m, nil
 }
 
-func (m *Map) bootstrapHost(root *Bucket, name string) {
-	id := int32(-1 - len(m.Buckets))
-	m.Buckets = append(m.Buckets, &Bucket{ID: id, Type: 1, Alg: Straw2})
-	m.Names[id] = name
-	root.Items = append(root.Items, id)
-	root.Weights = append(root.Weights, 0)
+// bootstrapPlace finds the bucket that a new host goes into, making those that
+// are not there.
+func (m *Map) bootstrapPlace(root *Bucket, host string, at []Location) (*Bucket, error) {
+	parent := root
+	if _, taken := m.ItemByName(host); taken {
+		return nil, badMap("host name %q is taken", host)
+	}
+	order := slices.Clone(at)
+	level := func(l Location) int { return slices.Index(DefaultTypes, l.Type) }
+	slices.SortStableFunc(order, func(a, b Location) int { return cmp.Compare(level(b), level(a)) })
+	for i, l := range order {
+		kind := level(l)
+		if kind <= 1 || kind >= int(root.Type) || i > 0 && l.Type == order[i-1].Type || l.Name == host {
+			return nil, badMap("host %s in %s %q", host, l.Type, l.Name)
+		}
+		id, ok := m.ItemByName(l.Name)
+		if !ok {
+			if err := m.checkName(l.Name); err != nil {
+				return nil, err
+			}
+			parent = m.bootstrapBucket(parent, uint16(kind), l.Name)
+			continue
+		}
+		b := m.Bucket(id)
+		if b == nil || int(b.Type) != kind || !slices.Contains(parent.Items, id) {
+			return nil, badMap("host %s: %s %s is elsewhere", host, l.Type, l.Name)
+		}
+		parent = b
+	}
+	return parent, nil
+}
+
+func (m *Map) bootstrapBucket(parent *Bucket, kind uint16, name string) *Bucket {
+	b := &Bucket{ID: int32(-1 - len(m.Buckets)), Type: kind, Alg: Straw2}
+	m.Buckets = append(m.Buckets, b)
+	m.Names[b.ID] = name
+	parent.Items = append(parent.Items, b.ID)
+	parent.Weights = append(parent.Weights, 0)
+	return b
 }
 
 // AddSimpleRule adds a rule that takes root and spreads over buckets of type

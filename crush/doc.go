@@ -18,7 +18,9 @@
 // [DecodeMap] and [Map.Encode] are the binary form, [Compile] and [Map.Text]
 // crushtool's text (weights with three decimals), [ReadXML] and
 // [Map.WriteXML] a text that loses nothing. [Bootstrap] makes a new cluster's
-// map; AddDevice, Move, Reweight, Remove and the others edit one.
+// map, [BuildLayers] a regular one; AddDevice, Move, Reweight, Remove and the
+// others edit one, AddWeightSet and SetWeight shift load within one.
+// [Map.WriteTree] and a [Tester] show what a map is and does.
 //
 // # Use
 //
@@ -38,4 +40,31 @@
 // wrap where the standard's is.
 //
 // The package imports nothing of Spirula.
+//
+// # XML
+//
+// The XML form of a map holds everything the binary form does, exactly:
+// binary, XML, binary gives the same bytes. Numbers decide; what is there to
+// be read by people is marked (info) and ignored when it is read back.
+//
+//	<crushmap max_devices max_buckets max_rules>
+//	  <tunables choose_local_tries ... allowed_bucket_algs [msr_descents msr_collision_tries]/>
+//	  <types><type id name/></types>
+//	  <classes><class id name/></classes>
+//	  <names><name id name/></names>                devices and buckets
+//	  <rule_names><name id name/></rule_names>
+//	  <item_classes><item id class/></item_classes> class: its id
+//	  <buckets>
+//	    <bucket id name(info) type alg hash [weight_raw item_weight sums nodes straws]>
+//	      <shadow class id/>
+//	      <item id name(info) weight(info) raw/>    raw: 16.16
+//	    </bucket>
+//	  </buckets>
+//	  <rules><rule slot id type min_size max_size><step op name(info) arg1 arg2/></rule></rules>
+//	  <choose_args key><arg bucket><weight_set>N N ...</weight_set><ids>N N ...</ids></arg></choose_args>
+//	</crushmap>
+//
+// The bracketed attributes of a bucket, lists of numbers, stand there only
+// where they differ from what its kind derives from the items' weights. A
+// shadow of a bucket that does not exist stands in <shadows of>.
 package crush

@@ -10,30 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// The XML form of a map holds everything the binary form does, exactly:
-// binary, XML, binary gives the same bytes. Numbers decide; what is there to
-// be read by people is marked (info) and ignored when it is read back.
-//
-//	<crushmap max_devices max_buckets max_rules>
-//	  <tunables choose_local_tries ... allowed_bucket_algs [msr_descents msr_collision_tries]/>
-//	  <types><type id name/></types>
-//	  <classes><class id name/></classes>
-//	  <names><name id name/></names>                devices and buckets
-//	  <rule_names><name id name/></rule_names>
-//	  <item_classes><item id class/></item_classes> class: its id
-//	  <buckets>
-//	    <bucket id name(info) type alg hash [weight_raw item_weight sums nodes straws]>
-//	      <shadow class id/>
-//	      <item id name(info) weight(info) raw/>    raw: 16.16
-//	    </bucket>
-//	  </buckets>
-//	  <rules><rule slot id type min_size max_size><step op name(info) arg1 arg2/></rule></rules>
-//	  <choose_args key><arg bucket><weight_set>N N ...</weight_set><ids>N N ...</ids></arg></choose_args>
-//	</crushmap>
-//
-// The bracketed attributes of a bucket, lists of numbers, stand there only
-// where they differ from what its kind derives from the items' weights. A
-// shadow of a bucket that does not exist stands in <shadows of>.
+// xmlMap is the XML form, which the package's comment describes.
 type xmlMap struct {
 	XMLName    xml.Name    `xml:"crushmap"`
 	MaxDevices int32       `xml:"max_devices,attr"`
@@ -162,8 +139,8 @@ func (a *xmlArgs) UnmarshalXML(d *xml.Decoder, start xml.StartElement) error {
 	return err
 }
 
-// WriteXML writes the map's XML form, described above. It fails for names
-// that XML cannot hold.
+// WriteXML writes the map's XML form, which the package's comment describes.
+// It fails for names that XML cannot hold.
 func (m *Map) WriteXML(w io.Writer) error {
 	for _, names := range [...]map[int32]string{m.Types, m.ClassNames, m.Names, m.RuleNames} {
 		for _, n := range names {

@@ -31,6 +31,33 @@ func main() {
 // usageError marks a wrong command line.
 type usageError struct{ error }
 
+func (u usageError) Unwrap() error { return u.error }
+
+// usageArgs makes wrong arguments of cmd and all below it usage errors, also
+// a name that a group of commands does not have.
+func usageArgs(cmd *cobra.Command) {
+	for _, c := range cmd.Commands() {
+		usageArgs(c)
+	}
+	if cmd.HasParent() && cmd.HasSubCommands() && !cmd.Runnable() {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())
+			}
+			return nil
+		}
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return usageError{err}
+			}
+			return nil
+		}
+	}
+}
+
 func run(args []string) int {
 	root := &cobra.Command{
 		Use:           "spirula",
@@ -41,6 +68,7 @@ func run(args []string) int {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(upCommand(), statusCommand(), userCommand(), configCommand(), versionCommand(),
 		dumpCommand(), fsckCommand(), crushtoolCommand(), osdmaptoolCommand())
+	usageArgs(root)
 	root.SetArgs(args)
 	err := root.Execute()
 	if err == nil {
@@ -52,7 +80,7 @@ func run(args []string) int {
 	}
 	fmt.Fprintln(os.Stderr, "spirula:", err)
 	var usage usageError
-	// Cobra has no type for the first of these.
+	// Cobra itself refuses a name that the root does not have.
 	if strings.HasPrefix(err.Error(), "unknown command ") || errors.As(err, &usage) {
 		return 2
 	}

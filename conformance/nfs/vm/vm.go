@@ -41,10 +41,10 @@ var tools = map[string]string{
 // Missing says why no guest can run on this machine; nil if one can.
 func Missing() error {
 	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
-		return errors.New("User Mode Linux needs linux/amd64")
+		return errors.New("no guest: User Mode Linux needs linux/amd64")
 	}
 	if os.Geteuid() != 0 {
-		return errors.New("User Mode Linux's network needs root")
+		return errors.New("no guest: its network needs root")
 	}
 	for tool, deb := range tools {
 		if _, err := lookTool(tool); err != nil {

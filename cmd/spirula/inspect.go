@@ -16,6 +16,7 @@ import (
 	"github.com/spirula/spirula/osd/disk"
 	"github.com/spirula/spirula/osd/kv"
 	"github.com/spirula/spirula/osd/store"
+	"github.com/spirula/spirula/rados"
 )
 
 // openStore opens the object store of a data directory that is not in use.
@@ -37,25 +38,24 @@ func openStore(path string) (*dataDir, *store.Store, error) {
 
 func fsckCommand() *cobra.Command {
 	var opts store.FsckOptions
+	var namespace bool
 	cmd := &cobra.Command{
 		Use:   "fsck DIR",
-		Short: "Check the object store of a data directory that is not in use",
+		Short: "Check a data directory that is not in use",
 		Args:  cobra.ExactArgs(1),
 	}
 	output := outputFlag(cmd)
 	cmd.Flags().BoolVar(&opts.Deep, "deep", false, "read all data too, and check its checksums")
+	cmd.Flags().BoolVar(&namespace, "namespace", false, "check the namespace too, after replaying its journal")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		dir, s, err := openStore(args[0])
+		report, err := fsckStore(args[0], opts)
+		if err == nil && namespace {
+			var more []string
+			more, err = scrub(cmd.Context(), args[0])
+			report.Problems = append(report.Problems, more...)
+		}
 		if err != nil {
 			return err
-		}
-		defer dir.close()
-		report, err := s.Fsck(opts)
-		if e := s.Close(); err == nil {
-			err = e
-		}
-		if err != nil {
-			return dirError(args[0], err)
 		}
 		err = output.print(cmd.OutOrStdout(), report, func(w io.Writer) {
 			for _, p := range report.Problems {
@@ -71,6 +71,22 @@ func fsckCommand() *cobra.Command {
 	return cmd
 }
 
+func fsckStore(path string, opts store.FsckOptions) (store.FsckReport, error) {
+	dir, s, err := openStore(path)
+	if err != nil {
+		return store.FsckReport{}, err
+	}
+	defer dir.close()
+	report, err := s.Fsck(opts)
+	if e := s.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return report, dirError(path, err)
+	}
+	return report, nil
+}
+
 // dumpParts are what dump can print, by name.
 var dumpParts = []struct {
 	name, help string
@@ -79,7 +95,8 @@ var dumpParts = []struct {
 	{"mon", "the mon's state: raft log, maps, pools", dumpMon},
 	{"store", "the object store: superblock, objects, extents, log", dumpStore},
 	{"osd", "the placement groups: info, logs", dumpOSD},
-	{"mds", "the namespace's journal and records", dumpMDS},
+	{"mds", "the namespace's journal, event by event", dumpMDS},
+	{"tree", "the namespace as its journal left it written back: directories, inode table", dumpTree},
 }
 
 func dumpCommand() *cobra.Command {
@@ -136,9 +153,9 @@ func dumpOSD(_ context.Context, path string, w io.Writer) error {
 	return osd.Dump(s, w)
 }
 
-// dumpMDS needs the cluster to run, for its pools: it is started without
-// gateways, and without taking the mds's rank.
-func dumpMDS(ctx context.Context, path string, w io.Writer) error {
+// withPools runs f over the namespace's pools: mon and OSD are started for it,
+// without gateways, and without taking the mds's rank.
+func withPools(ctx context.Context, path string, f func(cl *cluster, meta, data *rados.IOCtx) error) error {
 	dir, err := openDir(path, false)
 	if err != nil {
 		return err
@@ -155,5 +172,35 @@ func dumpMDS(ctx context.Context, path string, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return mds.Dump(ctx, meta, data, 0, w)
+	return f(cl, meta, data)
+}
+
+func dumpMDS(ctx context.Context, path string, w io.Writer) error {
+	return withPools(ctx, path, func(_ *cluster, meta, data *rados.IOCtx) error { return mds.Dump(ctx, meta, data, 0, w) })
+}
+
+func dumpTree(ctx context.Context, path string, w io.Writer) error {
+	return withPools(ctx, path, func(_ *cluster, meta, _ *rados.IOCtx) error { return mds.DumpTree(ctx, meta, w) })
+}
+
+// maxProblems bounds what a check of the namespace reports.
+const maxProblems = 100
+
+// scrub checks the namespace, after replaying its journal and purging what
+// was removed.
+func scrub(ctx context.Context, path string) (problems []string, err error) {
+	err = withPools(ctx, path, func(cl *cluster, _, _ *rados.IOCtx) error {
+		if err := cl.startMDS(ctx, minMemory, func(error) {}); err != nil {
+			return err
+		}
+		if err := cl.fs.Purged(ctx); err != nil {
+			return err
+		}
+		return cl.fs.Scrub(ctx, func(p string) {
+			if len(problems) < maxProblems {
+				problems = append(problems, p)
+			}
+		})
+	})
+	return problems, err
 }

@@ -31,6 +31,15 @@
 // xid and a checksum of the arguments, the last dupEntries of them. A
 // retransmission is answered from there, or waits for the first to finish.
 //
+// What says "try again" is not kept: nothing was done.
+//
+// # Bounds
+//
+// The data of WRITEs is admitted before it is read (Options.MaxInflightBytes),
+// that of READs before it is fetched and until it is sent (MaxReadBytes). A
+// client must send a request it has begun, and take its replies, within
+// recordTime and replyTime; between requests it may be silent for ever.
+//
 // # Locks
 //
 // There is no lock manager. Its program, and any other, is refused at once

@@ -39,12 +39,22 @@ func NewTester(m *Map) *Tester {
 		Pool: -1, Weights: map[int32]uint32{}}
 }
 
+// What a test may cost in memory: devices are counted, results kept.
+const (
+	maxTested    = 1 << 24
+	maxTestedRep = 1 << 16
+)
+
 // testChunk is how many inputs a goroutine maps at a time.
 const testChunk = 2048
 
 // Run computes and writes to w, in the order of rules, numbers of devices and
 // inputs whatever the number of goroutines. It stops at w's first error.
 func (t *Tester) Run(w io.Writer) error {
+	if t.Map.MaxDevices > maxTested || max(t.MinRep, t.MaxRep) > maxTestedRep {
+		return badMap("a test of %d devices, %d wanted: at most %d and %d", t.Map.MaxDevices, max(t.MinRep, t.MaxRep),
+			maxTested, maxTestedRep)
+	}
 	r := testRun{Tester: t, w: w, minX: int(t.MinX), maxX: int(t.MaxX), weights: t.DeviceWeights()}
 	if t.MinX < 0 || t.MaxX < 0 {
 		r.minX, r.maxX = 0, 1023
@@ -79,13 +89,13 @@ const maxProfile = 1 << 16
 // DeviceWeights is the vector of reweights Run uses, by device: 1.0 for those
 // in a bucket, 0 for others, but for what Weights says.
 func (t *Tester) DeviceWeights() []uint32 {
-	w := make([]uint32, t.Map.MaxDevices)
+	w := make([]uint32, min(t.Map.MaxDevices, maxTested))
 	for _, b := range t.Map.Buckets {
 		if b == nil {
 			continue
 		}
 		for _, i := range b.Items {
-			if i >= 0 {
+			if i >= 0 && int(i) < len(w) {
 				w[i] = 0x10000
 			}
 		}

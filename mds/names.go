@@ -74,8 +74,7 @@ func (t *txn) lookup(op string, dir *inode.Inode, name string) (token string, d 
 	if len(name) > MaxName {
 		return "", nil, nil, wire.Errorf(op, name[:32]+"...", wire.ENAMETOOLONG)
 	}
-	token, d, err = t.fs.tree.Lookup(dir, name)
-	if err != nil {
+	if token, _, err = t.fs.tree.Lookup(dir, name); err != nil {
 		t.sawAll() // the entry's end may be on its way to the journal
 		return "", nil, nil, err
 	}

@@ -107,9 +107,28 @@ func stage(t *testing.T, dir string, s *launch.Server) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("compile the POSIX tests: %v\n%s", err, out)
 	}
+	stageCache(t, dir)
 	stageRepo(t, dir)
 	stageTree(t, filepath.Join(dir, "tree"))
 	run(t, dir, "tar", "-cf", "tree.tar", "tree")
+}
+
+// stageCache builds a program, so that the guest, whose processor is slow,
+// starts with a cache that has the runtime in it.
+func stageCache(t *testing.T, dir string) {
+	t.Helper()
+	src := t.TempDir()
+	for name, content := range map[string]string{"go.mod": "module example.com/stage\ngo 1.24\n", "main.go": "package main\n\nfunc main() {}\n"} {
+		if err := os.WriteFile(filepath.Join(src, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(src, "out"), ".")
+	cmd.Dir = src
+	cmd.Env = append(os.Environ(), "GOCACHE="+filepath.Join(dir, "gocache"), "CGO_ENABLED=0", "GOTOOLCHAIN=local", "GOFLAGS=-mod=mod", "GOPROXY=off", "GOWORK=off")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
 }
 
 // stageRepo makes a bare repository with three commits.

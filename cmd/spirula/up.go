@@ -133,7 +133,7 @@ func gateways(cl *cluster, c *config, l *listeners, st *status, log *slog.Logger
 		FS: cl.fs, Users: cl.users, Region: c.Region, Domain: c.Domain, Log: log.With("gateway", "s3"),
 		MaxInflightBytes: c.memory() / 6, MaxReadBytes: c.memory() / 12,
 	})
-	nfsgw := nfs.New(nfs.Options{FS: cl.fs, FSID: cl.fsid64(), RootSquash: c.Squash == "root", MaxInflightBytes: c.memory() / 6, Log: log.With("gateway", "nfs")})
+	nfsgw := nfs.New(nfs.Options{FS: cl.fs, FSID: cl.fsid64(), RootSquash: c.Squash == "root", MaxInflightBytes: c.memory() / 6, MaxReadBytes: c.memory() / 12, Log: log.With("gateway", "nfs")})
 	st.s3, st.nfs = s3gw, nfsgw
 	return []server{
 		{"S3", func(ctx context.Context) error {

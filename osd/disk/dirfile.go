@@ -3,6 +3,7 @@ package disk
 import (
 	"io"
 	"os"
+	"sync"
 	"syscall"
 
 	"github.com/spirula/spirula/rados/wire"
@@ -14,6 +15,10 @@ type dirFile struct {
 	name   string
 	direct bool
 	device bool // a raw device, reached through a link in the folder
+	// turn lets one buffered write at a time into the kernel, which would
+	// take the inode's lock for it anyway: writers that wait there spin, and
+	// on few cores that is the time that others need to get on.
+	turn sync.Mutex
 }
 
 // ReadAt implements io.ReaderAt. The end of the file is the bare io.EOF.
@@ -27,6 +32,10 @@ func (f *dirFile) ReadAt(p []byte, off int64) (int, error) {
 
 // WriteAt implements io.WriterAt.
 func (f *dirFile) WriteAt(p []byte, off int64) (int, error) {
+	if !f.direct {
+		f.turn.Lock()
+		defer f.turn.Unlock()
+	}
 	n, err := f.f.WriteAt(p, off)
 	return n, fail("write", f.name, err)
 }

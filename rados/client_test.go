@@ -157,6 +157,12 @@ func TestOrderUnderChange(t *testing.T) {
 	for {
 		select {
 		case <-finished:
+			// The last change may have left no OSD to read from.
+			for id := range int32(4) {
+				if !w.cur.IsUp(id) {
+					w.change(func(inc *clustermap.Incremental) { w.startOSD(id, inc) })
+				}
+			}
 			for g := range writers {
 				got := content(t, x, fmt.Sprint("obj", g))
 				for i := range each {

@@ -264,9 +264,9 @@ func TestMonRestart(t *testing.T) {
 	r.boot(a)
 	r.boot(b)
 	r.must("osd pool create", "pool=q", "pg_num=4")
-	before := r.mon.OSDMap()
 	r.mon.Close()
-	var ahead atomic.Int64 // of the clock
+	before := r.mon.OSDMap() // a change may have been on its way until then
+	var ahead atomic.Int64   // of the clock
 	r.restart(func(o *Options) {
 		o.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	})

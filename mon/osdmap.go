@@ -205,6 +205,8 @@ func (s *osdService) apply(b *Batch, p *proposal) error {
 
 func (s *osdService) committed(p *proposal, mine bool) {
 	s.cur = s.staged
+	// Whoever is told of the change finds it in Mon.OSDMap.
+	s.m.osdmap.Store(s.cur)
 	if mine && s.flying != nil && uint64(s.flying.Epoch) == p.next {
 		s.flying = nil
 		for _, fn := range s.flyWait {

@@ -176,7 +176,6 @@ func (m *Mon) serveOSDMap(s *session) {
 
 // publishOSDMap serves everybody after a new epoch was committed.
 func (m *Mon) publishOSDMap() {
-	m.osdmap.Store(m.osd.cur)
 	for _, s := range m.sessions {
 		m.serveOSDMap(s)
 	}

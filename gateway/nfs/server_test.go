@@ -143,6 +143,8 @@ func TestRequestsAreBounded(t *testing.T) {
 	for range n {
 		recv(t, c)
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	if most != maxRequests {
 		t.Errorf("%d requests ran at a time, want %d", most, maxRequests)
 	}

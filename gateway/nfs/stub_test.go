@@ -133,6 +133,8 @@ func (s *stub) Read(ctx context.Context, c mds.Cred, _ mds.Handle, off uint64, n
 	if err := s.call(ctx, "read", c); err != nil {
 		return wire.Data{}, false, mds.Attr{}, err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	b := s.content[min(off, uint64(len(s.content))):]
 	eof := n >= len(b)
 	return wire.CopyData(b[:min(n, len(b))]), eof, stubAttr, nil

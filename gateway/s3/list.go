@@ -144,18 +144,24 @@ func (l *listing) goOn(marker string) {
 	}
 }
 
-// listObjects is ListObjects version 1: it goes on from a key.
-func (rq *request) listObjects() error {
-	l, err := rq.parseListing("max-keys")
-	if err != nil {
-		return err
+// listFrom reads the parameters of a listing that goes on from a key, named by
+// param, and fetches its page. marker is the key as given.
+func (rq *request) listFrom(param string) (l *listing, marker string, err error) {
+	if l, err = rq.parseListing("max-keys"); err != nil {
+		return nil, "", err
 	}
-	marker := rq.q.Value("marker")
+	marker = rq.q.Value(param)
 	if len(marker) > mds.MaxKey {
-		return invalid("marker", marker, "")
+		return nil, "", invalid(param, marker, "")
 	}
 	l.goOn(marker)
-	if err := l.fetch(rq); err != nil {
+	return l, marker, l.fetch(rq)
+}
+
+// listObjects is ListObjects version 1: it goes on from a key.
+func (rq *request) listObjects() error {
+	l, marker, err := rq.listFrom("marker")
+	if err != nil {
 		return err
 	}
 	x := newXML()
@@ -243,16 +249,8 @@ func decodeToken(token string) (string, error) {
 // listVersions shows the current objects as their only versions, which they
 // are until buckets can be versioned.
 func (rq *request) listVersions() error {
-	l, err := rq.parseListing("max-keys")
+	l, marker, err := rq.listFrom("key-marker")
 	if err != nil {
-		return err
-	}
-	marker := rq.q.Value("key-marker")
-	if len(marker) > mds.MaxKey {
-		return invalid("key-marker", marker, "")
-	}
-	l.goOn(marker)
-	if err := l.fetch(rq); err != nil {
 		return err
 	}
 	x := newXML()

@@ -14,7 +14,7 @@ import (
 // Dump prints a rank's journal as text, whoever holds it: lease, header,
 // records, and the items of each event. It changes nothing. Of an event that
 // does not decode it prints why, and goes on.
-func Dump(ctx context.Context, meta, _ rados.Doer, rank int, w io.Writer) error {
+func Dump(ctx context.Context, meta rados.Doer, rank int, w io.Writer) error {
 	return journal.DumpEvents(ctx, meta, rank, w, func(w io.Writer, event []byte) error {
 		if err := dumpEvent(w, event); err != nil {
 			_, err = fmt.Fprintf(w, "    %v\n", err)

@@ -102,7 +102,7 @@ func TestDumps(t *testing.T) {
 	b := f.bucket("bucket")
 	f.put(b.Ino, "dir/key", []byte("abc"))
 	var out bytes.Buffer
-	if err := Dump(context.Background(), f.meta, f.data, 0, &out); err != nil || !strings.Contains(out.String(), `"key"`) {
+	if err := Dump(context.Background(), f.meta, 0, &out); err != nil || !strings.Contains(out.String(), `"key"`) {
 		t.Errorf("dump: %v\n%s", err, &out)
 	}
 	f.reopen()

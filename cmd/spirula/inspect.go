@@ -153,9 +153,9 @@ func dumpOSD(_ context.Context, path string, w io.Writer) error {
 	return osd.Dump(s, w)
 }
 
-// withPools runs f over the namespace's pools: mon and OSD are started for it,
+// withMeta runs f over the metadata pool: mon and OSD are started for it,
 // without gateways, and without taking the mds's rank.
-func withPools(ctx context.Context, path string, f func(cl *cluster, meta, data *rados.IOCtx) error) error {
+func withMeta(ctx context.Context, path string, f func(cl *cluster, meta *rados.IOCtx) error) error {
 	dir, err := openDir(path, false)
 	if err != nil {
 		return err
@@ -168,19 +168,19 @@ func withPools(ctx context.Context, path string, f func(cl *cluster, meta, data 
 	if err := cl.startCore(ctx, &c, func(error) {}); err != nil {
 		return err
 	}
-	meta, data, err := cl.pools(ctx)
+	meta, _, err := cl.pools(ctx)
 	if err != nil {
 		return err
 	}
-	return f(cl, meta, data)
+	return f(cl, meta)
 }
 
 func dumpMDS(ctx context.Context, path string, w io.Writer) error {
-	return withPools(ctx, path, func(_ *cluster, meta, data *rados.IOCtx) error { return mds.Dump(ctx, meta, data, 0, w) })
+	return withMeta(ctx, path, func(_ *cluster, meta *rados.IOCtx) error { return mds.Dump(ctx, meta, 0, w) })
 }
 
 func dumpTree(ctx context.Context, path string, w io.Writer) error {
-	return withPools(ctx, path, func(_ *cluster, meta, _ *rados.IOCtx) error { return mds.DumpTree(ctx, meta, w) })
+	return withMeta(ctx, path, func(_ *cluster, meta *rados.IOCtx) error { return mds.DumpTree(ctx, meta, w) })
 }
 
 // maxProblems bounds what a check of the namespace reports.
@@ -189,7 +189,7 @@ const maxProblems = 100
 // scrub checks the namespace, after replaying its journal and purging what
 // was removed.
 func scrub(ctx context.Context, path string) (problems []string, err error) {
-	err = withPools(ctx, path, func(cl *cluster, _, _ *rados.IOCtx) error {
+	err = withMeta(ctx, path, func(cl *cluster, _ *rados.IOCtx) error {
 		if err := cl.startMDS(ctx, minMemory, func(error) {}); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package mon
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -33,9 +34,15 @@ type fakeConn struct {
 	addr wire.Addr
 }
 
-func (c *fakeConn) Peer() wire.EntityName { return c.name }
-func (c *fakeConn) PeerAddr() wire.Addr   { return c.addr }
-func (c *fakeConn) Close()                {}
+func (c *fakeConn) Peer() wire.EntityName    { return c.name }
+func (c *fakeConn) PeerAddr() wire.Addr      { return c.addr }
+func (c *fakeConn) Identity() *msgr.Identity { return &msgr.Identity{Trusted: true} }
+
+func (c *fakeConn) GlobalID() uint64 { return 0 }
+
+func (c *fakeConn) Wait(context.Context) error { return nil }
+
+func (c *fakeConn) Close() {}
 
 func (c *fakeConn) Send(m wire.Message) error {
 	switch m := m.(type) {

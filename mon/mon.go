@@ -28,7 +28,8 @@ type Options struct {
 	Name string // "a"
 	Addr wire.Addr
 	Net  msgr.Network
-	KV   KV // prepared by Mkfs; stays open until Close has returned
+	KV   KV              // prepared by Mkfs; stays open until Close has returned
+	Auth msgr.ServerAuth // who may connect; nil lets everybody in
 	Log  *slog.Logger
 	// Now is the clock; time.Now by default. It is read on the leader only.
 	Now func() time.Time
@@ -47,6 +48,9 @@ type Options struct {
 func (o *Options) defaults() {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Auth == nil {
+		o.Auth = msgr.NoAuth{}
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -195,7 +199,7 @@ func (m *Mon) Start() error {
 			return wire.Errorf("mon.start: no leader", m.opts.Name, wire.EIO)
 		}
 	}
-	l, err := m.opts.Net.Listen(wire.EntityName{Type: wire.EntityMon, Num: int64(m.monmap.rank(m.opts.Name)) - 1}, m.opts.Addr, m)
+	l, err := m.opts.Net.Listen(wire.EntityName{Type: wire.EntityMon, Num: int64(m.monmap.rank(m.opts.Name)) - 1}, m.opts.Addr, m, m.opts.Auth)
 	if err != nil {
 		return wire.Wrap("mon.start", m.opts.Name, err)
 	}

@@ -105,7 +105,7 @@ type peer struct {
 func (r *rig) dial(name wire.EntityName, addr wire.Addr) *peer {
 	r.t.Helper()
 	p := &peer{t: r.t, name: name, addr: addr, news: make(chan struct{}, 1)}
-	c, err := r.net.Connect(name, addr, monAddr, p)
+	c, err := r.net.Connect(name, addr, wire.EntityMon, monAddr, p, msgr.NoAuth{Name: name.AuthName()})
 	if err != nil {
 		r.t.Fatal(err)
 	}

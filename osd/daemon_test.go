@@ -253,7 +253,7 @@ func TestNewerMap(t *testing.T) {
 	c.waitActive()
 	wantData(t, cl.op("a", read()), "one")
 	late := c.client(4300)
-	conn, err := c.net.Connect(late.name, wire.Addr{}, c.osds[0].Addr(), late)
+	conn, err := c.net.Connect(late.name, wire.Addr{}, wire.EntityOSD, c.osds[0].Addr(), late, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -277,7 +277,7 @@ func (l *client) start(m *wire.MOSDOp) <-chan *wire.MOSDOpReply {
 	l.mu.Unlock()
 	if conn == nil {
 		var err error
-		if conn, err = l.c.net.Connect(l.name, wire.Addr{}, addr, l); err != nil {
+		if conn, err = l.c.net.Connect(l.name, wire.Addr{}, wire.EntityOSD, addr, l, nil); err != nil {
 			return ch
 		}
 		l.mu.Lock()

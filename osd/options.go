@@ -44,9 +44,13 @@ type Options struct {
 	Network msgr.Network
 	Mon     Mon
 	Addr    wire.Addr // where to listen; a zero port chooses one
-	Host    string    // for the CRUSH map
-	Weight  uint32    // TiB in 16.16, 0: as the CRUSH map has it
-	Log     *slog.Logger
+	// Auth decides who may connect, PeerAuth proves to other OSDs who this
+	// one is; nil lets everybody in, and proves nothing.
+	Auth     msgr.ServerAuth
+	PeerAuth msgr.ClientAuth
+	Host     string // for the CRUSH map
+	Weight   uint32 // TiB in 16.16, 0: as the CRUSH map has it
+	Log      *slog.Logger
 	// Now gives the time; nil is time.Now. It decides when an entry of the
 	// blocklist has expired.
 	Now func() time.Time

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,6 +68,12 @@ func New(o Options) (*OSD, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Auth == nil {
+		o.Auth = msgr.NoAuth{}
+	}
+	if o.PeerAuth == nil {
+		o.PeerAuth = msgr.NoAuth{Name: wire.AuthName{Type: wire.EntityOSD, ID: strconv.Itoa(int(o.ID))}}
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -95,7 +102,7 @@ func New(o Options) (*OSD, error) {
 
 // Start listens, subscribes to maps and reports to the mon.
 func (d *OSD) Start() error {
-	l, err := d.opts.Network.Listen(d.name, d.opts.Addr, d)
+	l, err := d.opts.Network.Listen(d.name, d.opts.Addr, d, d.opts.Auth)
 	if err != nil {
 		return wire.Wrap("osd start", d.name.String(), err)
 	}

@@ -49,7 +49,7 @@ func (p *peers) send(d *OSD, osd int32, m wire.Message) {
 	var err error
 	if q.conn == nil {
 		q.addr = addr
-		q.conn, err = d.opts.Network.Connect(d.name, d.Addr(), addr, d)
+		q.conn, err = d.opts.Network.Connect(d.name, d.Addr(), wire.EntityOSD, addr, d, d.opts.PeerAuth)
 		if err != nil {
 			q.conn = nil
 		}

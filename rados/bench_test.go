@@ -23,7 +23,7 @@ func (nullOSD) Dispatch(c msgr.Conn, m wire.Message) {
 // benchWorld is a world whose OSD does nothing.
 func benchWorld(tb testing.TB) *rados.IOCtx {
 	w := newWorld(tb, 1, false)
-	l, err := w.net.Listen(wire.EntityName{Type: wire.EntityOSD}, wire.Addr{}, nullOSD{})
+	l, err := w.net.Listen(wire.EntityName{Type: wire.EntityOSD}, wire.Addr{}, nullOSD{}, msgr.NoAuth{})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -32,8 +32,9 @@ const (
 type Options struct {
 	Net      msgr.Network
 	MonAddrs []wire.Addr
-	Name     string // of the user, for authentication: "client.admin" by default
-	Log      *slog.Logger
+	// Auth proves who the client is; nil is NoAuth as client.admin.
+	Auth msgr.ClientAuth
+	Log  *slog.Logger
 	// MaxOps and MaxBytes bound what is in flight: operations, and their
 	// data in bytes. Start waits for room. 1024 and 64 MiB by default. An
 	// operation larger than MaxBytes goes alone.
@@ -115,6 +116,9 @@ func Connect(ctx context.Context, opts Options) (*Client, error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
+	if opts.Auth == nil {
+		opts.Auth = msgr.NoAuth{Name: wire.AuthName{Type: wire.EntityClient, ID: "admin"}}
+	}
 	if opts.MaxOps == 0 {
 		opts.MaxOps = defaultMaxOps
 	}
@@ -134,7 +138,7 @@ func Connect(ctx context.Context, opts Options) (*Client, error) {
 	for i := range c.table {
 		c.table[i].m = make(map[uint64]*flight)
 	}
-	c.mon = DialMon(MonOptions{Net: opts.Net, Addrs: opts.MonAddrs, Name: wire.EntityName{Type: wire.EntityClient},
+	c.mon = DialMon(MonOptions{Net: opts.Net, Addrs: opts.MonAddrs, Name: wire.EntityName{Type: wire.EntityClient}, Auth: opts.Auth,
 		MyAddr: c.addr, Log: opts.Log, Handle: func(m wire.Message) { c.fromMon(m) }})
 	c.mon.Subscribe(wire.SubOSDMap, 0)
 	err := c.mon.Ready(ctx)
@@ -487,7 +491,7 @@ func (c *Client) connTo(id int32, addr wire.Addr) msgr.Conn {
 	if o.conn != nil || time.Now().Before(o.retry) {
 		return o.conn
 	}
-	conn, err := c.opts.Net.Connect(c.name, c.addr, addr, c)
+	conn, err := c.opts.Net.Connect(c.name, c.addr, wire.EntityOSD, addr, c, c.opts.Auth)
 	if err != nil {
 		o.backoff = min(max(2*o.backoff, minOSDBackoff), maxOSDBackoff)
 		o.retry = time.Now().Add(o.backoff)

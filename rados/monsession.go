@@ -29,6 +29,7 @@ type MonOptions struct {
 	Name  wire.EntityName // an OSD's; a client has Num 0 and is given a number
 	// MyAddr is what peers see. An OSD gives the address it listens at.
 	MyAddr wire.Addr
+	Auth   msgr.ClientAuth // who we are; nil is NoAuth by Name
 	Log    *slog.Logger
 	// Handle receives what is no answer to a request: MOSDMap, MMonMap,
 	// MConfig. It runs on the session's goroutine, in the order of arrival.
@@ -81,6 +82,9 @@ type monCall struct {
 func DialMon(opts MonOptions) *MonSession {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.Auth == nil {
+		opts.Auth = msgr.NoAuth{Name: opts.Name.AuthName()}
 	}
 	s := &MonSession{
 		opts: opts, log: opts.Log, quit: make(chan struct{}), done: make(chan struct{}),
@@ -364,7 +368,7 @@ func (s *MonSession) connect(addr wire.Addr) bool {
 	name.Num = s.gid
 	s.lost, s.inbox = false, nil
 	s.mu.Unlock()
-	conn, err := s.opts.Net.Connect(name, s.opts.MyAddr, addr, s)
+	conn, err := s.opts.Net.Connect(name, s.opts.MyAddr, wire.EntityMon, addr, s, s.opts.Auth)
 	if err != nil {
 		s.log.Debug("mon does not answer", "addr", addr.String(), "err", err)
 		return false

@@ -70,7 +70,7 @@ func newWorld(t testing.TB, n int, async bool) *world {
 
 func (w *world) listenMon() {
 	w.t.Helper()
-	l, err := w.net.Listen(wire.EntityName{Type: wire.EntityMon}, monAddr, w)
+	l, err := w.net.Listen(wire.EntityName{Type: wire.EntityMon}, monAddr, w, msgr.NoAuth{})
 	if err != nil {
 		w.t.Fatal(err)
 	}

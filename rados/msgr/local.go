@@ -1,6 +1,7 @@
 package msgr
 
 import (
+	"context"
 	"math/rand/v2"
 	"net/netip"
 	"sync"
@@ -58,8 +59,8 @@ func (l *Local) SetFilter(f Filter) {
 }
 
 // Listen implements Network. An address without a nonce is given one that
-// this Local has not used.
-func (l *Local) Listen(me wire.EntityName, addr wire.Addr, d Dispatcher) (Listener, error) {
+// this Local has not used. Nobody needs to prove anything within a process.
+func (l *Local) Listen(me wire.EntityName, addr wire.Addr, d Dispatcher, _ ServerAuth) (Listener, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	ip := addr.IP.Addr()
@@ -92,7 +93,7 @@ func (l *Local) Listen(me wire.EntityName, addr wire.Addr, d Dispatcher) (Listen
 // Connect implements Network. The nonce of addr counts: a daemon that was
 // started anew at the same port is not the one asked for. A nonce of 0
 // stands for whoever listens there.
-func (l *Local) Connect(me wire.EntityName, myAddr, addr wire.Addr, d Dispatcher) (Conn, error) {
+func (l *Local) Connect(me wire.EntityName, myAddr wire.Addr, _ wire.EntityType, addr wire.Addr, d Dispatcher, _ ClientAuth) (Conn, error) {
 	l.mu.Lock()
 	s := l.listeners[addr.IP]
 	l.mu.Unlock()
@@ -201,6 +202,20 @@ type localConn struct {
 func (c *localConn) Peer() wire.EntityName { return c.peer }
 
 func (c *localConn) PeerAddr() wire.Addr { return c.peerAddr }
+
+// ofThisProcess is the identity of every peer on a Local.
+var ofThisProcess = &Identity{Trusted: true}
+
+func (c *localConn) Identity() *Identity { return ofThisProcess }
+
+func (c *localConn) GlobalID() uint64 { return 0 }
+
+func (c *localConn) Wait(context.Context) error {
+	if c.s.state.Load()&stateClosed != 0 {
+		return wire.Errorf("msgr.connect", c.peerAddr.String(), wire.ENOTCONN)
+	}
+	return nil
+}
 
 func (c *localConn) Send(m wire.Message) error {
 	s := c.s

@@ -1,10 +1,9 @@
 // Package msgr carries messages between entities: clients, mons and OSDs.
 //
 // A Network is one way of carrying. Local, the in-process one, hands the
-// message struct to the receiver's Dispatcher on the sender's goroutine. The
-// TCP one (messenger v2.1) will implement the same interface: encoding
-// happens at its socket and nowhere else, so nothing above this package knows
-// which of them is in use.
+// message struct to the receiver's Dispatcher on the sender's goroutine. TCP
+// speaks messenger v2.1: encoding happens at its socket and nowhere else, so
+// nothing above this package knows which of them is in use.
 //
 // # What a sender may expect
 //
@@ -22,7 +21,11 @@
 // or puts the message into an inbox of its own.
 package msgr
 
-import "github.com/spirula/spirula/rados/wire"
+import (
+	"context"
+
+	"github.com/spirula/spirula/rados/wire"
+)
 
 // Conn is one session between two entities.
 type Conn interface {
@@ -36,6 +39,17 @@ type Conn interface {
 	// PeerAddr is the other end's address; for a client it has a nonce
 	// that tells its incarnations apart.
 	PeerAddr() wire.Addr
+	// Identity is who the peer proved to be. It is known from the first
+	// message dispatched on, and to the dialler once Wait has returned.
+	Identity() *Identity
+	// GlobalID is the number that the acceptor told us, the dialler, that
+	// we have in the cluster; 0 if the transport did not authenticate, and
+	// before Wait has returned.
+	GlobalID() uint64
+	// Wait waits until the session is authenticated and stands. The error
+	// says why it does not: EACCES or EPERM when the peer refused us,
+	// ENOTCONN when it can't be reached; ctx's end.
+	Wait(ctx context.Context) error
 	// Close ends the session; the peer's Dispatcher sees a Reset, ours
 	// does not. It may be called twice.
 	Close()
@@ -56,10 +70,14 @@ type Dispatcher interface {
 type Network interface {
 	// Listen makes d reachable at addr. A zero port chooses a free one;
 	// the address in use, with its nonce, is returned by Listener.Addr.
-	Listen(me wire.EntityName, addr wire.Addr, d Dispatcher) (Listener, error)
-	// Connect opens a session with the entity at addr. Messages from the
-	// peer on it go to d. ECONNREFUSED-like failures are ENOTCONN.
-	Connect(me wire.EntityName, myAddr, addr wire.Addr, d Dispatcher) (Conn, error)
+	// auth decides who may connect; NoAuth lets everybody in.
+	Listen(me wire.EntityName, addr wire.Addr, d Dispatcher, auth ServerAuth) (Listener, error)
+	// Connect opens a session with the entity of kind peer at addr, to
+	// which auth proves who we are. Messages from the peer on it go to d.
+	// It does not wait for the network: what is sent meanwhile goes out
+	// once the session stands (Conn.Wait), and if it never does, Reset says
+	// so. A failure that is known at once is an error, ENOTCONN.
+	Connect(me wire.EntityName, myAddr wire.Addr, peer wire.EntityType, addr wire.Addr, d Dispatcher, auth ClientAuth) (Conn, error)
 }
 
 // Listener is a bound address. Close resets every session accepted on it and

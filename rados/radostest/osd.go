@@ -123,7 +123,7 @@ const maxHeld = 4096
 // a goroutine of the OSD; otherwise on the sender's.
 func NewOSD(net msgr.Network, id int32, stores *Stores, async bool) (*OSD, error) {
 	o := &OSD{id: id, stores: stores, broken: make(map[msgr.Conn]bool)}
-	l, err := net.Listen(wire.EntityName{Type: wire.EntityOSD, Num: int64(id)}, wire.Addr{}, o)
+	l, err := net.Listen(wire.EntityName{Type: wire.EntityOSD, Num: int64(id)}, wire.Addr{}, o, msgr.NoAuth{})
 	if err != nil {
 		return nil, err
 	}

@@ -81,10 +81,16 @@ type EntityName struct {
 
 // String prints the name as Ceph's tools do.
 func (n EntityName) String() string {
-	return n.kind() + "." + strconv.FormatInt(n.Num, 10)
+	return n.Kind() + "." + strconv.FormatInt(n.Num, 10)
 }
 
-func (n EntityName) kind() string {
+// AuthName is the name as authentication writes it.
+func (n EntityName) AuthName() AuthName {
+	return AuthName{Type: n.Type, ID: strconv.FormatInt(n.Num, 10)}
+}
+
+// Kind is the name of the entity's type: "osd".
+func (n EntityName) Kind() string {
 	switch n.Type {
 	case EntityMon:
 		return "mon"

@@ -1,5 +1,7 @@
 package wire
 
+import "strings"
+
 // Types of the messages around the mgr, and of the cluster log.
 const (
 	TypeMLog             MsgType = 52
@@ -65,7 +67,19 @@ type AuthName struct {
 
 // String prints type.id.
 func (n AuthName) String() string {
-	return EntityName{Type: n.Type}.kind() + "." + n.ID
+	return EntityName{Type: n.Type}.Kind() + "." + n.ID
+}
+
+// ParseAuthName reads what String prints. EINVAL: there is no dot in it, or the
+// type is unknown. The id may be empty ("mon.") and may have dots in it.
+func ParseAuthName(s string) (AuthName, error) {
+	kind, id, ok := strings.Cut(s, ".")
+	for _, t := range []EntityType{EntityMon, EntityOSD, EntityMDS, EntityMgr, EntityClient} {
+		if ok && kind == (EntityName{Type: t}).Kind() {
+			return AuthName{Type: t, ID: id}, nil
+		}
+	}
+	return AuthName{}, Errorf("entity name", s, EINVAL)
 }
 
 // MLog brings lines for the cluster log.

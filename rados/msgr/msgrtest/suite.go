@@ -71,6 +71,9 @@ var (
 	client = wire.EntityName{Type: wire.EntityClient, Num: 4100}
 )
 
+// admin is how the client says who it is.
+var admin = msgr.NoAuth{Name: wire.AuthName{Type: wire.EntityClient, ID: "admin"}}
+
 func msg(n uint64) wire.Message { return &wire.MMonGetVersion{TID: n} }
 
 // pair is a listening entity and one connected to it.
@@ -85,7 +88,7 @@ func newPair(t *testing.T, net msgr.Network) *pair {
 	t.Helper()
 	p := &pair{net: net, server: newEntity(), user: newEntity()}
 	var err error
-	if p.l, err = net.Listen(osd, wire.Addr{}, p.server); err != nil {
+	if p.l, err = net.Listen(osd, wire.Addr{}, p.server, msgr.NoAuth{}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.l.Close)
@@ -95,7 +98,7 @@ func newPair(t *testing.T, net msgr.Network) *pair {
 
 func (p *pair) connect(t *testing.T, d msgr.Dispatcher) msgr.Conn {
 	t.Helper()
-	c, err := p.net.Connect(client, wire.Addr{}, p.l.Addr(), d)
+	c, err := p.net.Connect(client, wire.Addr{}, wire.EntityOSD, p.l.Addr(), d, admin)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +202,7 @@ func testListenerClose(t *testing.T, p *pair) {
 	for _, e := range []*entity{p.user, second} {
 		e.until(t, "reset", func() bool { return len(e.resets) == 1 })
 	}
-	if _, err := p.net.Connect(client, wire.Addr{}, p.l.Addr(), second); wire.ErrnoOf(err) != wire.ENOTCONN {
+	if _, err := p.net.Connect(client, wire.Addr{}, wire.EntityOSD, p.l.Addr(), second, admin); wire.ErrnoOf(err) != wire.ENOTCONN {
 		t.Errorf("connect to a closed listener: %v", err)
 	}
 }
@@ -215,7 +218,7 @@ func testIncarnation(t *testing.T, p *pair) {
 	p.l.Close()
 	again := old
 	again.Nonce = old.Nonce + 1000
-	l, err := p.net.Listen(osd, again, newEntity())
+	l, err := p.net.Listen(osd, again, newEntity(), msgr.NoAuth{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,10 +226,10 @@ func testIncarnation(t *testing.T, p *pair) {
 	if l.Addr() != again {
 		t.Errorf("listens at %v, want %v", l.Addr(), again)
 	}
-	if _, err := p.net.Connect(client, wire.Addr{}, old, newEntity()); wire.ErrnoOf(err) != wire.ENOTCONN {
+	if _, err := p.net.Connect(client, wire.Addr{}, wire.EntityOSD, old, newEntity(), admin); wire.ErrnoOf(err) != wire.ENOTCONN {
 		t.Errorf("connect to a former incarnation: %v", err)
 	}
-	c, err := p.net.Connect(client, wire.Addr{}, again, newEntity())
+	c, err := p.net.Connect(client, wire.Addr{}, wire.EntityOSD, again, newEntity(), admin)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +237,7 @@ func testIncarnation(t *testing.T, p *pair) {
 }
 
 func testPortInUse(t *testing.T, p *pair) {
-	if _, err := p.net.Listen(osd, p.l.Addr(), newEntity()); wire.ErrnoOf(err) != wire.EBUSY {
+	if _, err := p.net.Listen(osd, p.l.Addr(), newEntity(), msgr.NoAuth{}); wire.ErrnoOf(err) != wire.EBUSY {
 		t.Errorf("second Listen: %v", err)
 	}
 }

@@ -69,6 +69,7 @@ func (g *group) enter(op *op) bool {
 	b := g.object(op.head)
 	op.object = b
 	if len(b.queue) > 0 || !b.free(op) {
+		op.keep()
 		b.queue = append(b.queue, op)
 		return false
 	}

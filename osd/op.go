@@ -161,7 +161,7 @@ func (o *op) reply(result int32, results []wire.OpResult, v wire.EVersion, user 
 		results = append(results, make([]wire.OpResult, len(o.m.Ops)-len(results))...)
 	}
 	return &wire.MOSDOpReply{TID: o.m.TID, Object: o.m.Object, PG: o.m.PG.PGID, Flags: flags, Result: result,
-		Epoch: o.osd.epoch(), Attempt: o.m.Attempt, Results: results, Version: v, UserVersion: user}
+		Epoch: o.osd.epoch(), Attempt: o.m.Attempt, Results: results, Version: v, UserVersion: user, Records: o.m.Records}
 }
 
 func (o *op) send(r *wire.MOSDOpReply) {

@@ -93,6 +93,11 @@ func (d *OSD) check(o *op, cur *clustermap.OSDMap, pool *clustermap.Pool) wire.E
 	if pool.Flags&clustermap.PoolEIO != 0 {
 		return wire.EIO
 	}
+	for i := range m.Ops {
+		if m.Ops[i].Code == wire.OpInvalid {
+			return wire.EINVAL
+		}
+	}
 	if m.Object == "" {
 		if o.write {
 			return wire.EINVAL

@@ -28,4 +28,17 @@
 // covers them. Then Outcome.Finish puts the version that the PG gave into
 // the transaction. Run is called without any lock of the PG, because it
 // reads the store.
+//
+// # Watches, notifies, copies
+//
+// The watches of an object are in its Info, so they are as durable as it is:
+// WATCH register adds the asker's, or renews its timeout and address, unwatch
+// takes it away (0 if there is none), reconnect and ping are ENOTCONN for an
+// unknown one; all are ENOENT where there is no object, and change no user
+// version. A vector whose only changes would be pings is a read: Writes says
+// no. Deleting the head ends its watches. NOTIFY and NOTIFY_ACK need the
+// object and do nothing here. Timers, connections and messages are the
+// daemon's, who learns by Outcome.Effects what it has to do.
+//
+// COPY_FROM finds its source, already read by the daemon, in Request.Copies.
 package objop

@@ -23,6 +23,7 @@ type Info struct {
 	Size        uint64        // bytes; the store's size of the object is the same
 	Whiteout    bool          // deleted, and here only for its SnapSet
 	HasSnapSet  bool          // the xattr "ss" is there
+	Watches     []Watch       // of a head, ascending by Client and Cookie; replaced, never changed
 }
 
 const infoVersion = 1

@@ -3,6 +3,7 @@ package objop
 import (
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -385,7 +386,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte{1, 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, p []byte) {
 		if i, err := DecodeInfo(p); err == nil {
-			if j, err := DecodeInfo(i.Encode()); err != nil || i != j {
+			if j, err := DecodeInfo(i.Encode()); err != nil || !reflect.DeepEqual(i, j) {
 				t.Fatalf("%+v %+v %v", i, j, err)
 			}
 		} else if wire.ErrnoOf(err) != wire.EIO {

@@ -28,6 +28,10 @@ type Request struct {
 	Flags wire.OSDFlag
 	MTime wire.Time
 	ReqID wire.ReqID
+	Asker Asker // whose watches WATCH means
+	// Copies has, at the index of each COPY_FROM and COPY_FROM2, what it is
+	// to copy; nil if there is no such operation.
+	Copies []*Copied
 }
 
 // Writes reports whether the vector may change its object: whether it needs
@@ -104,6 +108,10 @@ type Outcome struct {
 	// Clones and Bytes are by how much the number of clones, and of bytes
 	// in heads and clones, changed.
 	Clones, Bytes int64
+	// UserChange says that the object's user version moves on: false for a
+	// vector that changes watches alone.
+	UserChange bool
+	Effects    Effects
 
 	owned []wire.Data // made here for Txn; released by Release
 }
@@ -274,6 +282,7 @@ func (v *vector) finish() {
 	if !v.Changed {
 		return
 	}
+	v.UserChange = true
 	v.settle()
 	if v.req.Flags&wire.FlagReturnVec == 0 {
 		v.Result = 0

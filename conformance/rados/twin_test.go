@@ -1,4 +1,3 @@
-// Package rados holds what client, monitor, OSD and store must do together.
 package rados
 
 import (
@@ -24,7 +23,7 @@ func TestTwin(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	for seed := uint64(1); seed <= 4; seed++ {
-		c := cluster(ctx, t)
+		c := inProcess(ctx, t)
 		io, err := c.IOCtx(ctx, "twin")
 		if err != nil {
 			t.Fatal(err)
@@ -35,7 +34,7 @@ func TestTwin(t *testing.T) {
 	}
 }
 
-func cluster(ctx context.Context, t *testing.T) *rados.Client {
+func inProcess(ctx context.Context, t *testing.T) *rados.Client {
 	t.Helper()
 	net := msgr.NewLocal()
 	fatal := func(err error) { t.Errorf("fatal: %v", err) }

@@ -25,18 +25,20 @@ type OSDFlag uint32
 
 // The flags in use.
 const (
-	FlagAck          OSDFlag = 0x1
-	FlagOnDisk       OSDFlag = 0x4
-	FlagRetry        OSDFlag = 0x8
-	FlagRead         OSDFlag = 0x10
-	FlagWrite        OSDFlag = 0x20
-	FlagOrderSnap    OSDFlag = 0x40
-	FlagPGOp         OSDFlag = 0x400
-	FlagEnforceSnapC OSDFlag = 0x100000
-	FlagKnownRedir   OSDFlag = 0x400000
-	FlagFullTry      OSDFlag = 0x800000
-	FlagFullForce    OSDFlag = 0x1000000
-	FlagReturnVec    OSDFlag = 0x8000000
+	FlagAck           OSDFlag = 0x1
+	FlagOnDisk        OSDFlag = 0x4
+	FlagRetry         OSDFlag = 0x8
+	FlagRead          OSDFlag = 0x10
+	FlagWrite         OSDFlag = 0x20
+	FlagOrderSnap     OSDFlag = 0x40
+	FlagBalanceReads  OSDFlag = 0x100 // any replica may serve the read
+	FlagPGOp          OSDFlag = 0x400
+	FlagLocalizeReads OSDFlag = 0x2000 // the nearest replica may serve the read
+	FlagEnforceSnapC  OSDFlag = 0x100000
+	FlagKnownRedir    OSDFlag = 0x400000
+	FlagFullTry       OSDFlag = 0x800000
+	FlagFullForce     OSDFlag = 0x1000000
+	FlagReturnVec     OSDFlag = 0x8000000
 )
 
 // MOSDOp asks an OSD to run one vector of operations on one object,

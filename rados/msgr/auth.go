@@ -41,6 +41,9 @@ type Identity struct {
 	Caps string
 	// Mode is the protection in use; 0 within a process.
 	Mode Mode
+	// Challenge is what the acceptor's ServerAuth asked of the peer, for
+	// exchanges later in the session that refer to it; 0 for none.
+	Challenge uint64
 }
 
 // SessionKeys is what both ends hold when authentication is done.

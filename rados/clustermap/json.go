@@ -144,7 +144,7 @@ func (m *OSDMap) JSON() []byte {
 		m.jsonHead(w)
 		w.array("pools", func() {
 			for _, id := range sortedKeys(m.Pools) {
-				w.object(func() { m.Pools[id].json(w, id, m.PoolNames[id]) })
+				w.object(func() { m.Pools[id].json(w, "pool", id, m.PoolNames[id]) })
 			}
 		})
 		m.jsonOSDs(w)
@@ -258,6 +258,29 @@ func (m *OSDMap) jsonOSDs(w *jsonWriter) {
 		}
 	})
 }
+
+// OSDJSON gives one OSD as JSON lists it, nil if it does not exist.
+func (m *OSDMap) OSDJSON(osd int32) []byte {
+	if !m.Exists(osd) {
+		return nil
+	}
+	w := &jsonWriter{}
+	w.object(func() { m.OSDs[osd].json(w, int(osd)) })
+	return w.b
+}
+
+// OSDText gives the line about one OSD as Dump writes it, "" if it does not
+// exist.
+func (m *OSDMap) OSDText(osd int32) string {
+	var b []byte
+	if m.Exists(osd) {
+		m.OSDs[osd].dump(func(format string, args ...any) { b = fmt.Appendf(b, format, args...) }, int(osd))
+	}
+	return string(b)
+}
+
+// Stamp prints a time as Ceph's tools do: with microseconds and zone.
+func Stamp(t wire.Time) string { return stamp(t) }
 
 func (o *OSD) json(w *jsonWriter, id int) {
 	bit := func(b bool) int64 {

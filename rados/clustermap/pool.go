@@ -2,6 +2,7 @@ package clustermap
 
 import (
 	"math/bits"
+	"slices"
 
 	"github.com/spirula/spirula/crush"
 	"github.com/spirula/spirula/rados/wire"
@@ -18,6 +19,7 @@ const (
 	PoolNoDelete         PoolFlag = 1 << 4
 	PoolNoPGChange       PoolFlag = 1 << 5
 	PoolNoSizeChange     PoolFlag = 1 << 6
+	PoolFadviseDontNeed  PoolFlag = 1 << 7
 	PoolNoScrub          PoolFlag = 1 << 8
 	PoolNoDeepScrub      PoolFlag = 1 << 9
 	PoolFullQuota        PoolFlag = 1 << 10
@@ -26,7 +28,8 @@ const (
 	PoolSelfManagedSnaps PoolFlag = 1 << 13
 	PoolPoolSnaps        PoolFlag = 1 << 14
 	PoolCreating         PoolFlag = 1 << 15
-	PoolEIO              PoolFlag = 1 << 16
+	PoolEIO              PoolFlag = 1 << 16 // every operation fails with EIO
+	PoolBulk             PoolFlag = 1 << 17
 )
 
 // The kinds of pool and of object hash.
@@ -98,28 +101,44 @@ type Pool struct {
 	ExpectedObjects                         uint64
 	FastRead                                bool
 
+	// Cache tiers. Clients send what they read to ReadTier and what they
+	// write to WriteTier, if those are not -1. TierOf is -1 for a pool that
+	// is no tier of another one.
+	Tiers                       []uint64
+	TierOf, ReadTier, WriteTier int64
+	CacheMode                   CacheMode
+
 	carried carriedPool
 }
 
-// carriedPool is fields of features Spirula does not have (cache tiers, hit
-// sets, the oldest authentication); encoded as they were decoded.
+// CacheMode says what a tier does with what it is asked for (Ceph's values).
+type CacheMode uint8
+
+// The modes that Ceph 16 lets one set.
+const (
+	CacheNone      CacheMode = 0
+	CacheWriteback CacheMode = 1
+	CacheReadOnly  CacheMode = 3
+	CacheReadProxy CacheMode = 5
+	CacheProxy     CacheMode = 6
+)
+
+// carriedPool is fields of features Spirula does not have (hit sets, flushing
+// of cache tiers, the oldest authentication); encoded as they were decoded.
 type carriedPool struct {
-	lpgNum, lpgpNum          uint32
-	auid                     uint64
-	crashReplay              uint32
-	tiers                    []uint64
-	tierOf, readTier, wrTier int64
-	cacheMode                uint8
-	properties               map[string]string
-	hitSet                   []byte // body of the block
-	hitSetPeriod, hitSetN    uint32
-	targetBytes, targetObjs  uint64
-	dirty, full, dirtyHigh   uint32
-	minFlush, minEvict       uint32
-	minReadRec, minWriteRec  int32
-	useGMT                   bool
-	gradeDecay, searchLast   int32
-	decStarted, decClean     wire.Epoch
+	lpgNum, lpgpNum         uint32
+	auid                    uint64
+	crashReplay             uint32
+	properties              map[string]string
+	hitSet                  []byte // body of the block
+	hitSetPeriod, hitSetN   uint32
+	targetBytes, targetObjs uint64
+	dirty, full, dirtyHigh  uint32
+	minFlush, minEvict      uint32
+	minReadRec, minWriteRec int32
+	useGMT                  bool
+	gradeDecay, searchLast  int32
+	decStarted, decClean    wire.Epoch
 }
 
 // NewPool gives the settings of a new pool: replicated size times (min_size
@@ -131,8 +150,8 @@ func NewPool(size uint8, pgNum uint32, crushRule uint8, created wire.Time) *Pool
 		ObjectHash: HashRjenkins, PGNum: pgNum, PGPNum: pgNum, Flags: PoolHashPSPool,
 		Applications: map[string]map[string]string{"rados": {}}, CreateTime: created,
 		PGNumTarget: pgNum, PGPNumTarget: pgNum, PGNumPending: pgNum,
-		carried: carriedPool{tierOf: -1, readTier: -1, wrTier: -1, hitSet: []byte{0},
-			dirty: 400000, full: 800000, dirtyHigh: 600000, useGMT: true},
+		TierOf: -1, ReadTier: -1, WriteTier: -1,
+		carried: carriedPool{hitSet: []byte{0}, dirty: 400000, full: 800000, dirtyHigh: 600000, useGMT: true},
 	}
 }
 
@@ -141,6 +160,7 @@ func (p *Pool) Clone() *Pool {
 	c := *p
 	c.Snaps = cloneMap(p.Snaps)
 	c.Opts = cloneMap(p.Opts)
+	c.Tiers = slices.Clone(p.Tiers)
 	c.Applications = make(map[string]map[string]string, len(p.Applications))
 	for k, v := range p.Applications {
 		c.Applications[k] = cloneMap(v)

@@ -3,6 +3,7 @@ package clustermap
 import (
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 )
 
@@ -24,8 +25,44 @@ func nameOf(names []string, i uint8) string {
 	return "unknown"
 }
 
-func (p *Pool) json(w *jsonWriter, id int64, name string) {
-	w.num("pool", id)
+// String is the mode's name.
+func (m CacheMode) String() string { return nameOf(cacheModeNames, uint8(m)) }
+
+// AutoscaleNames are the names of Pool.AutoscaleMode's values.
+func AutoscaleNames() []string { return slices.Clone(autoscaleNames) }
+
+// PoolOptName is the name of a key of Pool.Opts, "" for one that is not known.
+func PoolOptName(key int32) string {
+	if key < 0 || int(key) >= len(optNames) {
+		return ""
+	}
+	return optNames[key]
+}
+
+// PoolJSON gives a pool as "osd pool ls detail" lists it, nil if there is no
+// such pool.
+func (m *OSDMap) PoolJSON(id int64) []byte {
+	p := m.Pools[id]
+	if p == nil {
+		return nil
+	}
+	w := &jsonWriter{}
+	w.object(func() { p.json(w, "pool_id", id, m.PoolNames[id]) })
+	return w.b
+}
+
+// PoolText gives the lines about a pool as Dump writes them; "" if there is no
+// such pool.
+func (m *OSDMap) PoolText(id int64) string {
+	var b []byte
+	if p := m.Pools[id]; p != nil {
+		p.dump(func(format string, args ...any) { b = fmt.Appendf(b, format, args...) }, id, m.PoolNames[id])
+	}
+	return string(b)
+}
+
+func (p *Pool) json(w *jsonWriter, key string, id int64, name string) {
+	w.num(key, id)
 	w.text("pool_name", name)
 	w.text("create_time", stamp(p.CreateTime))
 	w.uint("flags", uint64(p.Flags))
@@ -88,14 +125,14 @@ func (p *Pool) jsonRest(w *jsonWriter) {
 	w.uint("quota_max_bytes", p.QuotaMaxBytes)
 	w.uint("quota_max_objects", p.QuotaMaxObjects)
 	w.array("tiers", func() {
-		for _, t := range c.tiers {
+		for _, t := range p.Tiers {
 			w.number(int64(t))
 		}
 	})
-	w.num("tier_of", c.tierOf)
-	w.num("read_tier", c.readTier)
-	w.num("write_tier", c.wrTier)
-	w.text("cache_mode", nameOf(cacheModeNames, c.cacheMode))
+	w.num("tier_of", p.TierOf)
+	w.num("read_tier", p.ReadTier)
+	w.num("write_tier", p.WriteTier)
+	w.text("cache_mode", p.CacheMode.String())
 	w.uint("target_max_bytes", c.targetBytes)
 	w.uint("target_max_objects", c.targetObjs)
 	w.uint("cache_target_dirty_ratio_micro", uint64(c.dirty))

@@ -25,6 +25,8 @@ type flight struct {
 	osd     int32 // -1: waits for a map
 	sent    bool
 	attempt atomic.Int32
+	// primary: a replica said that the primary has to be asked.
+	primary atomic.Bool
 	msg     wire.MOSDOp // the first one sent; a resend is a message of its own
 }
 
@@ -37,6 +39,7 @@ func (c *Client) start(ctx context.Context, pool int64, hash uint32, op *Op, fla
 		f.bytes += op.Ops[i].Data.Len()
 		f.write = f.write || op.Ops[i].Code.Writes()
 	}
+	f.write = f.write || op.Flags&wire.FlagWrite != 0
 	if err := c.room.enter(ctx, f.bytes); err != nil {
 		f.call.Complete(nil, wire.Wrap("rados.start", op.Object, err))
 		return &f.call
@@ -61,7 +64,7 @@ func (c *Client) start(ctx context.Context, pool int64, hash uint32, op *Op, fla
 	s.mu.Lock()
 	s.m[f.tid] = f
 	s.mu.Unlock()
-	err := c.send(f)
+	err := c.send(f, false)
 	c.mu.RUnlock()
 	if err != nil {
 		c.finish(f, nil, err)
@@ -92,7 +95,9 @@ func (f *flight) fill(flags wire.OSDFlag) {
 	for i := range op.Ops {
 		if !op.Ops[i].Code.Writes() {
 			flags |= wire.FlagRead
-			break
+		}
+		if op.Ops[i].Code == wire.OpCall && f.msg.MTime == 0 {
+			f.msg.MTime = wire.TimeOf(f.since) // the method may write
 		}
 	}
 	f.msg.Flags = flags
@@ -117,32 +122,51 @@ func (c *Client) target(f *flight, m *clustermap.OSDMap) (pg wire.PGID, osd int3
 		return pg, -1, wire.Errorf("rados.do: the pool is set to fail", f.call.op.Object, wire.EIO)
 	}
 	pg = wire.PGID{Pool: f.pool, Seed: p.Seed(f.hash)}
-	full := m.Flags&clustermap.FlagFull != 0 || p.Flags&clustermap.PoolFull != 0
-	switch {
-	case f.write && m.Flags&clustermap.FlagPauseWrite != 0,
-		!f.write && m.Flags&clustermap.FlagPauseRead != 0,
-		f.write && full && f.msg.Flags&(wire.FlagFullTry|wire.FlagFullForce) == 0:
+	if f.paused(m) {
 		return pg, -1, nil
 	}
-	return pg, m.Map(pg).ActingPrimary, nil
+	where := m.Map(pg)
+	if f.msg.Flags&anyReplica != 0 && !f.write && !f.primary.Load() && len(where.Acting) > 1 {
+		return pg, where.Acting[f.tid%uint64(len(where.Acting))], nil
+	}
+	return pg, where.ActingPrimary, nil
+}
+
+// anyReplica are the flags of reads that a replica may serve. (Which one is
+// near is not known here.)
+const anyReplica = wire.FlagBalanceReads | wire.FlagLocalizeReads
+
+// paused reports whether a map keeps an operation from being sent.
+func (f *flight) paused(m *clustermap.OSDMap) bool {
+	if !f.write {
+		return m.Flags&clustermap.FlagPauseRead != 0
+	}
+	if m.Flags&clustermap.FlagPauseWrite != 0 {
+		return true
+	}
+	if f.msg.Flags&(wire.FlagFullTry|wire.FlagFullForce) != 0 {
+		return false
+	}
+	p := m.Pool(f.pool)
+	return m.Flags&clustermap.FlagFull != 0 || p != nil && p.Flags&clustermap.PoolFull != 0
 }
 
 // send sends an operation for the first time, or notes that it has to wait.
 // The caller holds mu.
-func (c *Client) send(f *flight) error {
+func (c *Client) send(f *flight, again bool) error {
 	m := c.osdmap.Load()
 	var err error
 	if f.pg, f.osd, err = c.target(f, m); err != nil || f.osd < 0 {
 		return err
 	}
-	conn := c.connTo(f.osd, m.Addr(f.osd))
+	conn := c.connFor(f, m.Addr(f.osd), again)
 	if conn == nil {
-		return nil // reconnect sends it
+		return nil // reconnect sends it, or the end of a backoff
 	}
 	f.sent = true
 	f.msg.PG, f.msg.Epoch = wire.SPGID{PGID: f.pg, Shard: wire.NoShard}, m.Epoch
 	if conn.Send(&f.msg) != nil {
-		c.post(conn, true)
+		c.Reset(conn)
 	}
 	return nil
 }
@@ -154,7 +178,7 @@ func (c *Client) resend(list []*flight) {
 	for _, f := range list {
 		if !f.sent {
 			if f.hold() {
-				if err := c.send(f); err != nil {
+				if err := c.send(f, true); err != nil {
 					c.finish(f, nil, err)
 				}
 				f.dropData(f.msg.Ops)
@@ -169,11 +193,11 @@ func (c *Client) resend(list []*flight) {
 		if f.osd < 0 {
 			continue
 		}
-		if conn := c.connTo(f.osd, m.Addr(f.osd)); conn != nil {
+		if conn := c.connFor(f, m.Addr(f.osd), true); conn != nil {
 			if msg := f.again(m.Epoch); msg != nil {
 				c.Metrics.Resent.Add(1)
 				if conn.Send(msg) != nil {
-					c.post(conn, true)
+					c.Reset(conn)
 				}
 				f.dropData(msg.Ops)
 			}
@@ -193,6 +217,9 @@ func (f *flight) again(epoch wire.Epoch) *wire.MOSDOp {
 	msg := f.msg
 	msg.Attempt = f.attempt.Add(1)
 	msg.Flags |= wire.FlagRetry
+	if f.primary.Load() {
+		msg.Flags &^= anyReplica
+	}
 	msg.PG.PGID, msg.Epoch = f.pg, epoch
 	for i := range msg.Ops {
 		msg.Ops[i].Data.Retain()
@@ -231,6 +258,16 @@ func (c *Client) answer(r *wire.MOSDOpReply) {
 		s.mu.Unlock()
 		c.Metrics.Late.Add(1)
 		r.Release()
+		return
+	}
+	if r.Result == -int32(wire.EAGAIN) && f.msg.Flags&anyReplica != 0 && f.primary.CompareAndSwap(false, true) {
+		s.mu.Unlock()
+		r.Release()
+		c.post(func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.resend([]*flight{f})
+		}, true)
 		return
 	}
 	delete(s.m, r.TID)

@@ -2,8 +2,7 @@ package rados
 
 import (
 	"context"
-	"strings"
-	"time"
+	"strconv"
 
 	"github.com/spirula/spirula/rados/clustermap"
 	"github.com/spirula/spirula/rados/wire"
@@ -12,12 +11,23 @@ import (
 // listPage is how many objects one request lists.
 const listPage = 1024
 
+// AllNamespaces stands for all namespaces of a pool in ListObjects.
+const AllNamespaces = "\x01"
+
 // IOCtx does operations on the objects of one pool. It is a value of little
-// cost; any number of goroutines may use it.
+// cost; any number of goroutines may use it. It does not change: the With
+// methods give another one that differs in a namespace, a locator key or
+// snapshots, which then count for every operation that does not name its own.
 type IOCtx struct {
 	c    *Client
 	pool int64
 	name string
+
+	set       bool // one of the following is
+	namespace string
+	key       string
+	snap      wire.SnapID
+	snapc     wire.SnapContext
 }
 
 var _ Doer = (*IOCtx)(nil)
@@ -36,6 +46,80 @@ func (c *Client) IOCtx(ctx context.Context, pool string) (*IOCtx, error) {
 		}
 	}
 	return &IOCtx{c: c, pool: id, name: pool}, nil
+}
+
+// IOCtxByID opens a pool by its number; as IOCtx.
+func (c *Client) IOCtxByID(ctx context.Context, pool int64) (*IOCtx, error) {
+	m := c.osdmap.Load()
+	if m.Pool(pool) == nil {
+		var err error
+		if m, err = c.LatestMap(ctx); err != nil {
+			return nil, wire.Wrap("rados.ioctx", strconv.FormatInt(pool, 10), err)
+		}
+		if m.Pool(pool) == nil {
+			return nil, wire.Errorf("rados.ioctx", strconv.FormatInt(pool, 10), wire.ENOENT)
+		}
+	}
+	return &IOCtx{c: c, pool: pool, name: m.PoolNames[pool]}, nil
+}
+
+// WithNamespace gives an IOCtx for the objects of a namespace; "" is the
+// default one. For ListObjects AllNamespaces stands for all.
+func (x IOCtx) WithNamespace(namespace string) *IOCtx {
+	x.set, x.namespace = true, namespace
+	return &x
+}
+
+// WithLocatorKey gives an IOCtx for objects that are placed by key instead of
+// their names, all together in one placement group.
+func (x IOCtx) WithLocatorKey(key string) *IOCtx {
+	x.set, x.key = true, key
+	return &x
+}
+
+// WithSnapRead gives an IOCtx whose reads see the objects as they were at a
+// snapshot; wire.NoSnap is the newest state.
+func (x IOCtx) WithSnapRead(snap wire.SnapID) *IOCtx {
+	x.set, x.snap = true, snap
+	return &x
+}
+
+// WithSnapContext gives an IOCtx whose writes keep what the self-managed
+// snapshots of sc need. EINVAL: sc.Snaps do not descend from sc.Seq.
+func (x IOCtx) WithSnapContext(sc wire.SnapContext) (*IOCtx, error) {
+	if !sc.Valid() {
+		return nil, wire.Errorf("rados.snapcontext", x.name, wire.EINVAL)
+	}
+	x.set, x.snapc = true, sc
+	return &x, nil
+}
+
+// Namespace is the namespace of WithNamespace.
+func (x *IOCtx) Namespace() string { return x.namespace }
+
+// fill completes an operation by what the IOCtx was made with.
+func (x *IOCtx) fill(op *Op) {
+	if op.Namespace == "" {
+		op.Namespace = x.namespace
+	}
+	if op.Key == "" {
+		op.Key = x.key
+	}
+	if op.Snap == 0 && x.snap != 0 && !writes(op) {
+		op.Snap = x.snap
+	}
+	if op.SnapC.Seq == 0 {
+		op.SnapC = x.snapc
+	}
+}
+
+func writes(op *Op) bool {
+	for i := range op.Ops {
+		if op.Ops[i].Code.Writes() {
+			return true
+		}
+	}
+	return op.Flags&wire.FlagWrite != 0
 }
 
 // Client is the client that the IOCtx belongs to.
@@ -60,14 +144,20 @@ func (x *IOCtx) Start(ctx context.Context, op *Op) *Call {
 		call.Complete(nil, wire.Errorf("rados.start: the pool is gone", x.name, wire.ENOENT))
 		return call
 	}
+	if x.set {
+		x.fill(op)
+	}
 	return x.c.start(ctx, x.pool, p.HashName(op.Namespace, op.Key, op.Object), op, 0)
 }
 
-// ListObjects calls fn for every object of a namespace ("\x01" is all of
-// them), in no order that means anything. An object made or deleted meanwhile
+// ListObjects calls fn for every object of a namespace (AllNamespaces:
+// of all of them; "": of the IOCtx's own), in no order that means anything. An object made or deleted meanwhile
 // may be listed or not; any other is listed once. An error of fn ends it and
 // is returned.
 func (x *IOCtx) ListObjects(ctx context.Context, namespace string, fn func(wire.ListEntry) error) error {
+	if namespace == "" {
+		namespace = x.namespace
+	}
 	cursor := wire.MinHObject
 	for !cursor.Max {
 		at := cursor // the message keeps it
@@ -91,130 +181,6 @@ func (x *IOCtx) ListObjects(ctx context.Context, namespace string, fn func(wire.
 		cursor = next
 	}
 	return nil
-}
-
-// CreateSnap gives a self-managed snapshot id that nobody has had.
-func (x *IOCtx) CreateSnap(ctx context.Context) (wire.SnapID, error) {
-	m, err := x.c.mon.Call(ctx, func(tid uint64) wire.Message {
-		return &wire.MPoolOp{TID: tid, FSID: x.c.FSID(), Pool: x.pool, Op: wire.PoolCreateOwnSnap}
-	})
-	if err != nil {
-		return 0, wire.Wrap("rados.createsnap", x.name, err)
-	}
-	r, ok := m.(*wire.MPoolOpReply)
-	if !ok {
-		return 0, wire.Errorf("rados.createsnap: wrong answer", x.name, wire.EIO)
-	}
-	if r.Result < 0 {
-		return 0, wire.Errorf("rados.createsnap", x.name, wire.Errno(-r.Result))
-	}
-	return r.Snap, wire.Wrap("rados.createsnap", x.name, x.c.WaitForMap(ctx, r.Epoch))
-}
-
-// maxRemoveSnaps is how many ids one request removes.
-const maxRemoveSnaps = 512
-
-// RemoveSnaps lets the cluster drop what only these snapshots keep, in its
-// own time. Ids may be unknown to the pool, and a repetition is harmless. No
-// snap context anywhere may have an id by the time it is removed, or clones
-// for it may stay for ever.
-func (x *IOCtx) RemoveSnaps(ctx context.Context, ids []wire.SnapID) error {
-	for len(ids) > 0 {
-		n := min(len(ids), maxRemoveSnaps)
-		part := map[int64][]wire.SnapID{x.pool: ids[:n]}
-		_, err := x.c.mon.Call(ctx, func(tid uint64) wire.Message {
-			return &wire.MRemoveSnaps{TID: tid, Snaps: part}
-		})
-		if err != nil {
-			return wire.Wrap("rados.removesnaps", x.name, err)
-		}
-		ids = ids[n:]
-	}
-	return nil
-}
-
-// PoolOptions are the choices of a new pool; zero values mean the mon's
-// default.
-type PoolOptions struct {
-	PGNum   int
-	Size    int
-	MinSize int
-}
-
-// CreatePool makes a pool, if there is none of that name, and waits for the
-// map that has it.
-func (c *Client) CreatePool(ctx context.Context, name string, opts PoolOptions) error {
-	cmd := map[string]any{"prefix": "osd pool create", "pool": name}
-	for k, v := range map[string]int{"pg_num": opts.PGNum, "size": opts.Size, "min_size": opts.MinSize} {
-		if v != 0 {
-			cmd[k] = v
-		}
-	}
-	return c.change(ctx, "rados.createpool", name, cmd)
-}
-
-// DeletePool deletes a pool with all of its objects.
-func (c *Client) DeletePool(ctx context.Context, name string) error {
-	return c.change(ctx, "rados.deletepool", name, map[string]any{"prefix": "osd pool delete", "pool": name,
-		"pool2": name, "yes_i_really_really_mean_it": true})
-}
-
-// Blocklist shuts an address out for some time. When it returns, every
-// operation that this client starts comes after the exclusion; the epoch it
-// gives is a barrier (SetBarrier) that has the same effect for other clients.
-func (c *Client) Blocklist(ctx context.Context, addr wire.Addr, expire time.Duration) (wire.Epoch, error) {
-	cmd := map[string]any{"prefix": "osd blocklist", "blocklistop": "add",
-		"addr": strings.TrimPrefix(addr.String(), "v2:"), "expire": expire.Seconds()}
-	if err := c.change(ctx, "rados.blocklist", addr.String(), cmd); err != nil {
-		return 0, err
-	}
-	return c.osdmap.Load().Epoch, nil
-}
-
-// change runs a command and waits for the map that has its effect.
-func (c *Client) change(ctx context.Context, op, subject string, cmd map[string]any) error {
-	if _, err := c.mon.Command(ctx, cmd, nil); err != nil {
-		return wire.Wrap(op, subject, err)
-	}
-	_, err := c.LatestMap(ctx)
-	return wire.Wrap(op, subject, err)
-}
-
-// ListPools gives the names of the pools in the client's map.
-func (c *Client) ListPools() []string {
-	m := c.osdmap.Load()
-	names := make([]string, 0, len(m.PoolNames))
-	for _, name := range m.PoolNames {
-		names = append(names, name)
-	}
-	return names
-}
-
-// Usage is how much of a cluster is used, in bytes.
-type Usage struct {
-	Total, Used, Avail uint64
-	Objects            uint64
-}
-
-// StatFS asks for the use of the whole cluster.
-func (c *Client) StatFS(ctx context.Context) (Usage, error) { return c.statFS(ctx, false, 0) }
-
-// StatFS asks for the use of the pool: Avail is what may still be written to
-// it, its replicas taken into account.
-func (x *IOCtx) StatFS(ctx context.Context) (Usage, error) { return x.c.statFS(ctx, true, x.pool) }
-
-func (c *Client) statFS(ctx context.Context, hasPool bool, pool int64) (Usage, error) {
-	m, err := c.mon.Call(ctx, func(tid uint64) wire.Message {
-		return &wire.MStatfs{TID: tid, FSID: c.FSID(), HasPool: hasPool, Pool: pool}
-	})
-	if err != nil {
-		return Usage{}, wire.Wrap("rados.statfs", "", err)
-	}
-	r, ok := m.(*wire.MStatfsReply)
-	if !ok {
-		return Usage{}, wire.Errorf("rados.statfs: wrong answer", "", wire.EIO)
-	}
-	return Usage{Total: r.KB << 10, Used: r.KBUsed << 10, Avail: r.KBAvail << 10, Objects: r.Objects}, nil
 }
 
 // Pool gives the settings of the pool in the client's map; nil if it is gone.

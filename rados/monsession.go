@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,8 +17,15 @@ const (
 	maxMonInbox   = 4096                  // messages not yet handled; beyond it the session starts anew
 	maxMonCalls   = 4096                  // requests under way
 	maxEarly      = 64                    // messages sent before the first session
+	maxMons       = 64                    // addresses kept
+	huntParallel  = 3                     // mons dialled at a time
+	huntTime      = 3 * time.Second       // that they have to answer, times 1 to maxHuntFactor
+	maxHuntFactor = 10                    // reached by doubling
 	minMonBackoff = 10 * time.Millisecond // between attempts to connect
 	maxMonBackoff = 3 * time.Second
+	monTick       = 5 * time.Second  // how often a session is looked after
+	monQuiet      = 10 * time.Second // of silence, after which the mon is asked for a sign of life
+	monDead       = 30 * time.Second // of silence, after which it is given up
 )
 
 // MonOptions say how to reach the mons and what to do with their messages.
@@ -29,8 +35,11 @@ type MonOptions struct {
 	Name  wire.EntityName // an OSD's; a client has Num 0 and is given a number
 	// MyAddr is what peers see. An OSD gives the address it listens at.
 	MyAddr wire.Addr
-	Auth   msgr.ClientAuth // who we are; nil is NoAuth by Name
-	Log    *slog.Logger
+	// Auth is who we are; nil is NoAuth by Name. If it is a Renewer, its
+	// tickets, and a daemon's secrets, are fetched before they end.
+	Auth msgr.ClientAuth
+	FSID wire.FSID // the cluster that is meant; zero: whichever answers
+	Log  *slog.Logger
 	// Handle receives what is no answer to a request: MOSDMap, MMonMap,
 	// MConfig. It runs on the session's goroutine, in the order of arrival.
 	Handle func(wire.Message)
@@ -42,7 +51,9 @@ type MonOptions struct {
 
 // MonSession is a session with one of the mons, whichever answers. It lives
 // through the loss of a mon: it finds another one, renews the subscriptions
-// and sends unanswered requests again.
+// and sends unanswered requests again. Where the mons are it learns from the
+// first ones given, and then from the mons' map. A mon across a network that
+// is silent for 30 seconds counts as lost.
 //
 // Lock order: mu alone; it is not held while anything is sent or handled.
 type MonSession struct {
@@ -57,8 +68,15 @@ type MonSession struct {
 	mu      sync.Mutex
 	closed  bool
 	conn    msgr.Conn // nil while hunting
-	up      bool      // conn is authenticated
+	up      bool      // requests can be sent on conn
 	ready   chan struct{}
+	refused chan struct{} // closed when no mon wants us; then made anew
+	refusal error
+	cands   map[msgr.Conn]context.CancelFunc // dialled, not chosen yet
+	mons    []wire.Addr
+	heard   time.Time // when the mon last said something
+	renew   bool      // tickets don't serve any more
+	net     bool      // the transport authenticates: the mon is of another process
 	gid     int64
 	fsid    wire.FSID
 	subs    map[string]wire.Subscription
@@ -72,7 +90,7 @@ type MonSession struct {
 
 // monCall is a request under way.
 type monCall struct {
-	m     wire.Message
+	make_ func(tid uint64) wire.Message // when it is sent: the cluster's id is known by then
 	reply wire.Message
 	done  chan struct{}
 }
@@ -88,9 +106,9 @@ func DialMon(opts MonOptions) *MonSession {
 	}
 	s := &MonSession{
 		opts: opts, log: opts.Log, quit: make(chan struct{}), done: make(chan struct{}),
-		wake: make(chan struct{}, 1), ready: make(chan struct{}), gid: opts.Name.Num,
-		subs: make(map[string]wire.Subscription), calls: make(map[uint64]*monCall),
-		follow: make(map[int]func(*wire.MOSDMap)),
+		wake: make(chan struct{}, 1), ready: make(chan struct{}), refused: make(chan struct{}), gid: opts.Name.Num,
+		subs: map[string]wire.Subscription{wire.SubMonMap: {}}, calls: make(map[uint64]*monCall),
+		follow: make(map[int]func(*wire.MOSDMap)), cands: make(map[msgr.Conn]context.CancelFunc), mons: opts.Addrs,
 	}
 	go s.run()
 	return s
@@ -108,14 +126,20 @@ func (s *MonSession) Close() {
 	<-s.done
 }
 
-// Ready waits until a session stands.
+// Ready waits until a session has stood. EACCES or EPERM: the mons do not
+// believe who we are, or let nobody of that name in; EINVAL: they are of
+// another cluster. The session goes on trying.
 func (s *MonSession) Ready(ctx context.Context) error {
 	s.mu.Lock()
-	ready := s.ready
+	ready, refused := s.ready, s.refused
 	s.mu.Unlock()
 	select {
 	case <-ready:
 		return nil
+	case <-refused:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return wire.Wrap("rados.mon", "", s.refusal)
 	case <-s.done:
 		return wire.Errorf("rados.mon", "", wire.ESHUTDOWN)
 	case <-ctx.Done():
@@ -208,11 +232,11 @@ func (s *MonSession) Send(m wire.Message) error {
 }
 
 // Call sends the request that make gives for a transaction number, and waits
-// for the message that answers it. It is sent again when the mon changes, so
-// it may be done twice.
+// for the message that answers it. It is sent again, made anew, when the mon
+// changes, so it may be done twice.
 func (s *MonSession) Call(ctx context.Context, make_ func(tid uint64) wire.Message) (wire.Message, error) {
 	tid := s.tid.Add(1)
-	c := &monCall{m: make_(tid), done: make(chan struct{})}
+	c := &monCall{make_: make_, done: make(chan struct{})}
 	s.mu.Lock()
 	if len(s.calls) >= maxMonCalls {
 		s.mu.Unlock()
@@ -225,7 +249,7 @@ func (s *MonSession) Call(ctx context.Context, make_ func(tid uint64) wire.Messa
 	}
 	s.mu.Unlock()
 	if conn != nil {
-		conn.Send(c.m)
+		conn.Send(make_(tid))
 	}
 	defer func() {
 		s.mu.Lock()
@@ -303,9 +327,10 @@ func monTID(m wire.Message) (uint64, bool) {
 func (s *MonSession) Dispatch(c msgr.Conn, m wire.Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c != s.conn {
+	if c != s.conn && s.cands[c] == nil {
 		return
 	}
+	s.heard = time.Now()
 	if tid, ok := monTID(m); ok {
 		if call := s.calls[tid]; call != nil {
 			call.reply = m
@@ -326,6 +351,9 @@ func (s *MonSession) Dispatch(c msgr.Conn, m wire.Message) {
 func (s *MonSession) Reset(c msgr.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if lost := s.cands[c]; lost != nil {
+		lost()
+	}
 	if c == s.conn {
 		s.lost = true
 		s.signal()
@@ -336,159 +364,6 @@ func (s *MonSession) signal() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
-	}
-}
-
-// run is the session's goroutine: find a mon, serve until it is lost, again.
-func (s *MonSession) run() {
-	defer close(s.done)
-	backoff := minMonBackoff
-	order := rand.Perm(len(s.opts.Addrs))
-	for n := 0; ; n++ {
-		if len(order) > 0 && s.connect(s.opts.Addrs[order[n%len(order)]]) {
-			backoff = minMonBackoff
-			s.serve()
-		}
-		s.disconnect()
-		timer := time.NewTimer(backoff)
-		backoff = min(2*backoff, maxMonBackoff)
-		select {
-		case <-s.quit:
-			timer.Stop()
-			return
-		case <-timer.C:
-		}
-	}
-}
-
-// connect opens a session with one mon and sends everything anew.
-func (s *MonSession) connect(addr wire.Addr) bool {
-	s.mu.Lock()
-	name := s.opts.Name
-	name.Num = s.gid
-	s.lost, s.inbox = false, nil
-	s.mu.Unlock()
-	conn, err := s.opts.Net.Connect(name, s.opts.MyAddr, wire.EntityMon, addr, s, s.opts.Auth)
-	if err != nil {
-		s.log.Debug("mon does not answer", "addr", addr.String(), "err", err)
-		return false
-	}
-	s.mu.Lock()
-	s.conn = conn
-	s.mu.Unlock()
-	if !s.authenticate(conn) {
-		return false
-	}
-	s.mu.Lock()
-	s.up = true
-	msgs := make([]wire.Message, 0, len(s.calls)+1)
-	if len(s.subs) > 0 {
-		subs := make(map[string]wire.Subscription, len(s.subs))
-		for k, v := range s.subs {
-			subs[k] = v
-		}
-		msgs = append(msgs, &wire.MMonSubscribe{What: subs})
-	}
-	for _, c := range s.calls {
-		msgs = append(msgs, c.m)
-	}
-	msgs = append(msgs, s.early...)
-	s.early = nil
-	select {
-	case <-s.ready:
-	default:
-		close(s.ready)
-	}
-	s.mu.Unlock()
-	for _, m := range msgs {
-		conn.Send(m)
-	}
-	if s.opts.Connected != nil {
-		s.opts.Connected(s)
-	}
-	return true
-}
-
-// authenticate says who we are; a client keeps the number of its first
-// session.
-func (s *MonSession) authenticate(conn msgr.Conn) bool {
-	tid := s.tid.Add(1)
-	call := &monCall{done: make(chan struct{})}
-	s.mu.Lock()
-	s.calls[tid] = call
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		delete(s.calls, tid)
-		s.mu.Unlock()
-	}()
-	if conn.Send(&wire.MAuth{TID: tid, Name: s.opts.Name.String()}) != nil {
-		return false
-	}
-	for {
-		select {
-		case <-s.quit:
-			return false
-		case <-s.wake:
-			s.mu.Lock()
-			lost := s.lost
-			s.mu.Unlock()
-			if lost {
-				return false
-			}
-			continue
-		case <-call.done:
-		}
-		break
-	}
-	r, ok := call.reply.(*wire.MAuthReply)
-	if !ok || r.Result != 0 {
-		s.log.Warn("mon refuses the session")
-		return false
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.gid == 0 && s.opts.Name.Type == wire.EntityClient {
-		s.gid = r.GlobalID
-	}
-	s.fsid = r.FSID
-	s.signal()
-	return true
-}
-
-// serve hands messages on until the session is lost or closed.
-func (s *MonSession) serve() {
-	for {
-		select {
-		case <-s.quit:
-			return
-		case <-s.wake:
-		}
-		s.mu.Lock()
-		msgs, lost := s.inbox, s.lost
-		s.inbox = nil
-		for _, m := range msgs {
-			if om, ok := m.(*wire.MOSDMap); ok {
-				if sub, ok := s.subs[wire.SubOSDMap]; ok {
-					sub.Start = max(sub.Start, uint64(newestOf(om))+1)
-					s.subs[wire.SubOSDMap] = sub
-				}
-			}
-		}
-		s.mu.Unlock()
-		for _, m := range msgs {
-			if s.opts.Handle != nil {
-				s.opts.Handle(m)
-			}
-			if om, ok := m.(*wire.MOSDMap); ok {
-				for _, fn := range s.followers() {
-					fn(om)
-				}
-			}
-		}
-		if lost {
-			return
-		}
 	}
 }
 
@@ -503,12 +378,9 @@ func newestOf(m *wire.MOSDMap) (e wire.Epoch) {
 	return e
 }
 
-func (s *MonSession) disconnect() {
+// remote reports whether the mon is of another process.
+func (s *MonSession) remote() bool {
 	s.mu.Lock()
-	conn := s.conn
-	s.conn, s.up = nil, false
-	s.mu.Unlock()
-	if conn != nil {
-		conn.Close()
-	}
+	defer s.mu.Unlock()
+	return s.net
 }

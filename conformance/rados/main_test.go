@@ -228,6 +228,13 @@ func (s *shell) decode(out string, v any) {
 	}
 }
 
+// outlive is for a command at the end of a test, whose context has ended.
+func (s *shell) outlive() context.Context {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.Context()), commandTimeout)
+	time.AfterFunc(commandTimeout, cancel)
+	return ctx
+}
+
 var poolNumber atomic.Int64
 
 // pool makes a pool, which goes when the test ends.
@@ -237,9 +244,7 @@ func (s *shell) pool() string {
 	s.run("ceph", "osd", "pool", "create", name, "8")
 	s.run("ceph", "osd", "pool", "application", "enable", name, "conformance")
 	s.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
-		defer cancel()
-		if out, err := s.command(ctx, "ceph", "osd", "pool", "rm", name, name, "--yes-i-really-really-mean-it").CombinedOutput(); err != nil {
+		if out, err := s.command(s.outlive(), "ceph", "osd", "pool", "rm", name, name, "--yes-i-really-really-mean-it").CombinedOutput(); err != nil {
 			s.Errorf("pool rm: %v\n%s", err, out)
 		}
 	})

@@ -155,10 +155,10 @@ func decodeMOSDStats(d *Decoder, _ *Parts, m *MOSDStats) {
 	d.End(b)
 }
 
-// pgStat appends a block of our own; of the pool's use it has the four
-// numbers that a placement group knows.
+// pgStat appends a block of our own; of the pool's use it has the numbers
+// that a placement group knows, since version 2 its traffic among them.
 func (e *Encoder) pgStat(s *PGStat) {
-	b := e.Begin(1, 1)
+	b := e.Begin(2, 1)
 	e.Str(s.State)
 	e.U64(s.Stat.Objects)
 	e.U64(s.Stat.Clones)
@@ -170,11 +170,19 @@ func (e *Encoder) pgStat(s *PGStat) {
 	e.i32s(s.Acting)
 	e.I64(int64(s.LastDeepScrub))
 	e.EVersion(s.ReportedVersion)
+	var sums ObjectSums
+	if s.Stat.Detail != nil {
+		sums = s.Stat.Detail.Sums
+	}
+	e.I64(sums.Reads)
+	e.I64(sums.ReadKiB)
+	e.I64(sums.Writes)
+	e.I64(sums.WriteKiB)
 	e.End(b)
 }
 
 func (d *Decoder) pgStat() (s PGStat) {
-	b := d.Begin(1)
+	b := d.Begin(2)
 	s.State = d.Str()
 	s.Stat.Objects = d.U64()
 	s.Stat.Clones = d.U64()
@@ -186,6 +194,12 @@ func (d *Decoder) pgStat() (s PGStat) {
 	s.Acting = d.i32s()
 	s.LastDeepScrub = Time(d.I64())
 	s.ReportedVersion = d.EVersion()
+	if b.Version >= 2 {
+		sums := ObjectSums{Reads: d.I64(), ReadKiB: d.I64(), Writes: d.I64(), WriteKiB: d.I64()}
+		if sums != (ObjectSums{}) {
+			s.Stat.Detail = &PoolDetail{Sums: sums}
+		}
+	}
 	d.End(b)
 	return s
 }

@@ -49,9 +49,10 @@ func (s *sink) Send(m wire.Message) error {
 	return nil
 }
 
-func (s *sink) Peer() wire.EntityName { return wire.EntityName{Type: wire.EntityClient, Num: 1} }
-func (s *sink) PeerAddr() wire.Addr   { return wire.Addr{Type: wire.AddrMsgr2, Nonce: 9} }
-func (s *sink) Close()                {}
+func (s *sink) Peer() wire.EntityName    { return wire.EntityName{Type: wire.EntityClient, Num: 1} }
+func (s *sink) PeerAddr() wire.Addr      { return wire.Addr{Type: wire.AddrMsgr2, Nonce: 9} }
+func (s *sink) Identity() *msgr.Identity { return &msgr.Identity{Trusted: true} }
+func (s *sink) Close()                   {}
 
 func benchDispatch(b *testing.B, size int, op func(i int, data wire.Data) wire.Op) {
 	m := storetest.NewModel(storetest.ModelOptions{Inline: true})

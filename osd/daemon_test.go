@@ -195,12 +195,16 @@ func TestFull(t *testing.T) {
 		inc.NewFlags = int32(m.Flags | clustermap.FlagFull)
 	})
 	c.waitActive()
-	try := cl.message("a", write(0, "ten"))
+	try := cl.message("a", write(0, "more"))
 	try.Flags |= wire.FlagFullTry
 	want(t, cl.do(try), -28)
-	if !pending(cl.start(cl.message("a", write(0, "ten")))) {
-		t.Fatal("a write on a full cluster was answered")
+	if !pending(cl.start(cl.message("a", write(0, "more")))) {
+		t.Fatal("a write that needs space on a full cluster was answered")
 	}
+	force := cl.message("a", write(0, "much"))
+	force.Flags |= wire.FlagFullForce
+	want(t, cl.do(force), 0)
+	want(t, cl.op("a", write(0, "less")), 0) // needs nothing
 	want(t, cl.op("a", wire.Op{Code: wire.OpDelete}), 0)
 }
 

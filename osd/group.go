@@ -21,17 +21,23 @@ type group struct {
 	lru        object // ring of contexts not in use; newer of it is the oldest
 	listedN    int
 	ops        int   // requests admitted and not finished
+	first      op    // ring of them, in order of admission
 	held       []*op // waiting for admission, in order of arrival
 	submits    []*op // executed writes, for the submitter
 	submitting bool
 	turns      uint64               // writes that the submitter is done with
 	trimmed    map[wire.SnapID]bool // removed snapshots known to have no clone here
+	backoffs   map[*session]*backoff
+	watched    map[objectKey]*watched // objects with watches or notifies
+
+	counts counters
 }
 
 func (d *OSD) newGroup(id wire.SPGID, core *pg.Core) *group {
 	g := &group{osd: d, id: id, seq: d.store.NewSequencer(), core: core, objects: map[objectKey]*object{},
 		trimmed: map[wire.SnapID]bool{}}
 	g.lru.newer, g.lru.older = &g.lru, &g.lru
+	g.first.before, g.first.after = &g.first, &g.first
 	return g
 }
 
@@ -73,13 +79,10 @@ func (g *group) stat() (wire.PGStat, bool) {
 		Stat:            wire.PoolStat{Objects: uint64(max(s.Objects+s.Clones, 0)), Clones: uint64(max(s.Clones, 0)), Bytes: uint64(max(s.Bytes, 0))},
 		ReportedVersion: g.core.LastUpdate(),
 	}
+	g.counts.report(&out.Stat)
 	out.Up, out.Acting = g.core.Sets()
 	return out, true
 }
-
-// anyReplica are the flags of reads that may go to any acting OSD (Ceph's
-// BALANCE_READS and LOCALIZE_READS).
-const anyReplica wire.OSDFlag = 0x100 | 0x2000
 
 // admit asks the core what is to happen to o. It is called with the mutex
 // held; true: o.next is to be called after unlocking.
@@ -95,8 +98,7 @@ func (g *group) admit(o *op) bool {
 			o.next = (*op).again // the client asks the primary
 			return true
 		}
-		g.osd.Metrics.Dropped.Add(1)
-		o.done()
+		g.osd.drop(o)
 	case pg.Hold:
 		g.hold(o)
 	case pg.Join:
@@ -106,47 +108,11 @@ func (g *group) admit(o *op) bool {
 		o.dup, o.next = dup, (*op).answerDup
 		return true
 	case pg.Run:
-		g.ops++
-		o.since, o.next = g.core.Since(), (*op).execute
+		g.enlist(o)
+		o.next = (*op).execute
 		return o.pgOp() || g.enter(o)
 	}
 	return false
-}
-
-// hold parks a request until the PG can admit it.
-func (g *group) hold(op *op) {
-	g.osd.Metrics.Held.Add(1)
-	if len(g.held) >= maxHeld {
-		g.osd.Metrics.Overrun.Add(1)
-		op.done()
-		g.osd.runner.run(op.conn.Close)
-		return
-	}
-	op.keep()
-	g.held = append(g.held, op)
-}
-
-// pump admits held requests as far as the bound goes.
-func (g *group) pump() {
-	for n := len(g.held); n > 0 && g.ops < maxOps; n-- {
-		op := g.held[0]
-		g.held[0] = nil
-		g.held = g.held[1:]
-		if g.admit(op) {
-			g.osd.runner.run(func() { op.next(op) })
-		}
-	}
-	if len(g.held) == 0 {
-		g.held = nil
-	}
-}
-
-// finished ends an admitted request's stay: it frees its place.
-func (g *group) finished() {
-	g.ops--
-	if len(g.held) > 0 && g.core.Active() {
-		g.pump()
-	}
 }
 
 // perform carries out effects; the mutex is not held.
@@ -167,7 +133,7 @@ func (g *group) settle(f *pg.Effects) {
 		op := w.Owner.(*op)
 		op.object.unsettled--
 		g.leave(op.object)
-		g.finished()
+		g.finished(op)
 	}
 	for _, w := range f.Forgot {
 		// A write that was not submitted ends where it stands; only what

@@ -30,7 +30,7 @@ func (o *op) listPG() {
 	g.mu.Lock()
 	stale := g.core.Since() != o.since || !g.core.Active()
 	user := g.core.LastUpdate().Version
-	g.finished()
+	g.finished(o)
 	g.mu.Unlock()
 	if stale {
 		o.osd.Metrics.Dropped.Add(1)

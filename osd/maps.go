@@ -197,15 +197,9 @@ func (d *OSD) install(prev, next *clustermap.OSDMap, inc []byte) error {
 	delete(d.incs, next.Epoch-keepIncs)
 	d.current.Store(next)
 	d.checkServing(next)
-	ready := d.waiting
-	d.waiting = slices.DeleteFunc(slices.Clone(ready), func(o *op) bool { return o.m.Epoch <= next.Epoch })
 	d.mapMu.Unlock()
 	d.retryPeers()
-	for _, o := range ready {
-		if o.m.Epoch <= next.Epoch {
-			d.runner.run(func() { d.route(o) })
-		}
-	}
+	d.wakeSessions()
 	d.log.Debug("map", "epoch", next.Epoch)
 	if d.listener != nil {
 		d.boot()
@@ -288,6 +282,7 @@ func (g *group) advance(m *clustermap.OSDMap) {
 	g.core.MapAdvance(m.Epoch, to, &f)
 	g.settle(&f)
 	if g.core.Since() != was {
+		g.newInterval()
 		g.pump()
 	}
 	g.mu.Unlock()

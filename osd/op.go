@@ -1,9 +1,10 @@
 package osd
 
 import (
+	"time"
+
 	"github.com/spirula/spirula/osd/internal/objop"
 	"github.com/spirula/spirula/osd/internal/pg"
-	"github.com/spirula/spirula/rados/msgr"
 	"github.com/spirula/spirula/rados/wire"
 )
 
@@ -13,13 +14,16 @@ import (
 type op struct {
 	pg.Write
 
-	osd   *OSD
-	group *group
-	conn  msgr.Conn
-	m     *wire.MOSDOp
-	write bool
-	head  wire.HObject
-	since wire.Epoch // interval of admission
+	osd     *OSD
+	group   *group
+	session *session
+	m       *wire.MOSDOp
+	write   bool
+	head    wire.HObject
+	since   wire.Epoch // interval of admission
+	at      time.Time  // of arrival
+	input   int        // bytes of data that came with it
+	work    int        // bytes that it reads or writes, as far as it says
 
 	next   func(*op) // what follows admission
 	dup    pg.Dup    // for answerDup
@@ -29,8 +33,14 @@ type op struct {
 	kept   bool // the message's Data are retained
 	joined bool
 
-	trim     wire.SnapID     // a trim of our own; conn and m are nil
-	trimDone chan wire.Errno // has room for the one result
+	notifyIDs []uint64 // of the notifies that follow the answer
+
+	// own is set in a write of the daemon's own, which has no session and
+	// no message: it is told how the write ended.
+	own  func(wire.Errno)
+	trim wire.SnapID // a snapshot to be trimmed, in a write of our own
+
+	before, after *op // in the PG's list of admitted requests
 
 	inline [2]wire.OpResult
 }
@@ -51,6 +61,12 @@ func (o *op) done() {
 	if o.out != nil {
 		o.out.Release()
 	}
+	for _, c := range o.req.Copies {
+		if c != nil {
+			c.Data.Release()
+		}
+	}
+	o.req.Copies = nil
 	if o.kept {
 		o.kept = false
 		for i := range o.m.Ops {
@@ -68,11 +84,20 @@ func (o *op) execute() {
 		o.listPG()
 		return
 	}
+	if o.session != nil && o.session.gone.Load() && o.abandon() {
+		return
+	}
 	b := o.object
 	if !b.loaded {
 		if !o.load() {
 			return
 		}
+	}
+	if len(b.state.Info.Watches) > 0 {
+		o.group.mu.Lock()
+		letters := o.group.syncWatches(b, nil)
+		o.group.mu.Unlock()
+		o.osd.post(letters)
 	}
 	if o.trim != 0 {
 		o.out = objop.Trim(&b.state, o.trim)
@@ -84,6 +109,30 @@ func (o *op) execute() {
 		return
 	}
 	o.finishRead()
+}
+
+// abandon ends a request that has its object's lock and whose client is gone.
+// False: a resend waits for its answer.
+func (o *op) abandon() bool {
+	g, b := o.group, o.object
+	g.mu.Lock()
+	if len(o.Joined) > 0 {
+		g.mu.Unlock()
+		return false
+	}
+	if b.writer {
+		b.writer = false
+		if o.write {
+			g.core.Forget(&o.Write)
+		}
+	} else {
+		b.readers--
+	}
+	g.leave(b)
+	g.finished(o)
+	g.mu.Unlock()
+	o.osd.drop(o)
+	return true
 }
 
 // load fills the object's context. False: the request was answered, or waits
@@ -126,28 +175,44 @@ func (o *op) fail(e wire.Errno, joined []*pg.Write) {
 
 // finishRead gives the lock back and answers, unless the PG moved on.
 func (o *op) finishRead() {
-	g, b := o.group, o.object
+	g, b, d := o.group, o.object, o.osd
+	result := o.out.Result
 	g.mu.Lock()
-	b.readers--
 	stale := g.core.Since() != o.since || !g.core.Active()
+	var letters []letter
+	if !stale && result >= 0 && (len(o.out.Effects.Watches)+len(o.out.Effects.Acks)+len(o.out.Effects.Notifies) > 0) {
+		var e wire.Errno
+		if letters, e = o.applyEffects(); e == 0 {
+			e = o.admitNotifies()
+		}
+		if e != 0 {
+			result = -int32(e)
+		}
+	}
+	b.readers--
 	user := o.out.Object.Info.UserVersion
 	if !o.out.Object.Stored {
 		user = g.core.LastUpdate().Version
 	}
 	g.leave(b)
-	g.finished()
+	g.finished(o)
 	g.mu.Unlock()
-	reply := o.reply(o.out.Result, o.out.Results, wire.EVersion{}, user)
+	reply := o.reply(result, o.out.Results, wire.EVersion{}, user)
 	if stale {
 		reply.Release()
-		o.osd.Metrics.Dropped.Add(1)
-	} else {
-		o.osd.Metrics.Reads.Add(1)
-		for i := range reply.Results {
-			o.osd.Metrics.ReadBytes.Add(int64(reply.Results[i].Data.Len()))
-		}
-		o.send(reply)
+		d.drop(o)
+		return
 	}
+	d.Metrics.Reads.Add(1)
+	n := 0
+	for i := range reply.Results {
+		n += reply.Results[i].Data.Len()
+	}
+	d.Metrics.ReadBytes.Add(int64(n))
+	g.counts.read(n)
+	o.send(reply)
+	d.post(letters)
+	o.startNotifies()
 	o.done()
 }
 
@@ -168,16 +233,15 @@ func (o *op) send(r *wire.MOSDOpReply) {
 	if r.Result < 0 {
 		o.osd.Metrics.Errors.Add(1)
 	}
-	if err := o.conn.Send(r); err != nil {
+	if err := o.session.conn.Send(r); err != nil {
 		r.Release()
-		o.osd.sessions.Delete(o.conn) // it may have come back after Reset
 	}
 }
 
 // refuse answers with an error and ends the request.
 func (o *op) refuse(e wire.Errno) {
-	if o.trim != 0 {
-		o.trimDone <- e
+	if o.own != nil {
+		o.own(e)
 	} else {
 		o.send(o.reply(-int32(e), nil, wire.EVersion{}, 0))
 	}

@@ -73,5 +73,9 @@ type Metrics struct {
 	Dropped               atomic.Int64 // requests not answered: their clients resend
 	Held                  atomic.Int64 // requests that waited for admission
 	Overrun               atomic.Int64 // connections closed because too many waited
+	Denied                atomic.Int64 // requests that the sender's caps do not allow
+	Backoffs              atomic.Int64 // times that a peer was told to hold its requests
+	WatchTimeouts         atomic.Int64 // watches that ended because their client was silent
+	Sessions              atomic.Int64 // connections with requests on them, now
 	Trimmed               atomic.Int64 // objects from which a removed snapshot was taken
 }

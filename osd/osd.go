@@ -42,7 +42,6 @@ type OSD struct {
 
 	mapMu        sync.Mutex
 	incs         map[wire.Epoch][]byte // encoded increments of late, for clients
-	waiting      []*op                 // for a newer map
 	waitingPeers []peerMsg             // likewise
 
 	seq      *store.Sequencer // of metaPG
@@ -60,6 +59,14 @@ type OSD struct {
 	failed      atomic.Bool
 	serving     atomic.Bool // the current map has this daemon, at this address, as up
 	trimKick    chan struct{}
+
+	parked      atomic.Int64 // requests that wait for a map
+	heldBytes   atomic.Int64 // data of requests that are parked or held
+	watches     atomic.Int64
+	notifies    atomic.Int64 // under way
+	nextNotify  atomic.Uint32
+	nextBackoff atomic.Uint64
+	nearEnd     atomic.Bool // the store is past failsafeFull
 }
 
 // New makes a daemon and loads its PGs from the store. EIO: rows of the store
@@ -172,6 +179,9 @@ func (d *OSD) Dispatch(c msgr.Conn, m wire.Message) {
 	switch m := m.(type) {
 	case *wire.MOSDOp:
 		d.handleOp(c, m)
+	case *wire.MOSDBackoff:
+		d.handleBackoff(d.session(c), m)
+	case *wire.MPing:
 	case *pg.RepOp, *pg.RepAck, *pg.Query, *pg.Notify:
 		d.handlePeer(m)
 	default:
@@ -181,7 +191,7 @@ func (d *OSD) Dispatch(c msgr.Conn, m wire.Message) {
 
 // Reset implements msgr.Dispatcher.
 func (d *OSD) Reset(c msgr.Conn) {
-	d.sessions.Delete(c)
+	d.reset(c)
 	d.peers.reset(c)
 }
 
@@ -200,6 +210,7 @@ func (d *OSD) reportLoop(ctx context.Context) {
 		case <-boot.C:
 			d.boot()
 		case <-stats.C:
+			d.checkFull()
 			d.report()
 			d.tick()
 		}

@@ -19,37 +19,37 @@ func (d *OSD) epoch() wire.Epoch {
 
 // handleOp takes a client's request.
 func (d *OSD) handleOp(c msgr.Conn, m *wire.MOSDOp) {
-	o := &op{osd: d, conn: c, m: m, write: objop.Writes(m.Ops)}
+	s := d.session(c)
+	o := &op{osd: d, session: s, m: m, write: objop.Writes(m.Ops), at: d.opts.Now()}
 	o.Owner = o
 	o.ReqID = m.ReqID
 	if o.ReqID.Client.Num == 0 && o.ReqID.TID == 0 {
 		o.ReqID = wire.ReqID{Client: c.Peer(), TID: m.TID, Inc: m.ReqID.Inc}
 	}
+	o.measure()
 	if o.write {
 		o.keep()
 	}
-	d.route(o)
+	cur := d.current.Load()
+	if from, ok := s.arrive(d, o, cur); ok {
+		d.route(o, cur, from)
+	}
 }
 
 // route checks a request against the map and brings it to its PG. Requests
-// that are not answered come again: the client sees the map that it is sent.
-func (d *OSD) route(o *op) {
-	m := o.m
-	cur := d.current.Load()
-	if cur == nil || m.Epoch > cur.Epoch {
-		d.awaitMap(o)
-		return
-	}
-	d.session(o.conn).pushMap(d, cur, m.Epoch)
-	if !d.serving.Load() {
+// that are not answered come again: the client sees the map that it is sent,
+// which follows from.
+func (d *OSD) route(o *op, cur *clustermap.OSDMap, from wire.Epoch) {
+	o.session.pushMap(d, cur, from)
+	if o.session.gone.Load() || !d.serving.Load() {
 		d.drop(o)
 		return
 	}
-	if len(cur.Blocklist) > 0 && cur.IsBlocklisted(o.conn.PeerAddr(), wire.TimeOf(d.opts.Now())) {
+	if len(cur.Blocklist) > 0 && cur.IsBlocklisted(o.session.conn.PeerAddr(), wire.TimeOf(d.opts.Now())) {
 		o.refuse(wire.ESHUTDOWN)
 		return
 	}
-	pool := cur.Pool(m.PG.Pool)
+	pool := cur.Pool(o.m.PG.Pool)
 	if pool == nil {
 		d.drop(o)
 		return
@@ -58,27 +58,42 @@ func (d *OSD) route(o *op) {
 		o.refuse(e)
 		return
 	}
-	if o.paused(cur, pool) {
-		d.drop(o)
-		return
-	}
-	g := d.group(m.PG.PGID)
-	if g == nil || pool.Seed(m.Hash) != m.PG.Seed {
+	g := d.group(o.m.PG.PGID)
+	if g == nil || pool.Seed(o.m.Hash) != o.m.PG.Seed || o.paused(cur) {
 		d.drop(o)
 		return
 	}
 	o.group = g
-	g.mu.Lock()
-	run := false
-	if len(g.held) > 0 || g.ops >= maxOps {
-		g.hold(o)
-	} else {
-		run = g.admit(o)
+	if g.take(o) {
+		o.begin()
 	}
-	g.mu.Unlock()
-	if run {
-		o.next(o)
+}
+
+// begin goes on with an admitted request on the goroutine that brought it.
+// One with much data goes to another, so that its connection's next request
+// is read meanwhile; it has its object's lock, and so its place, already.
+func (o *op) begin() {
+	if o.session.remote && o.work >= heavy {
+		o.keep()
+		o.osd.runner.run(func() { o.next(o) })
+		return
 	}
+	o.next(o)
+}
+
+// measure notes how much data the request brought, and how much it is about.
+func (o *op) measure() {
+	for i := range o.m.Ops {
+		p := &o.m.Ops[i]
+		o.input += p.Data.Len() + len(p.Value)
+		if p.Code == wire.OpRead || p.Code == wire.OpSyncRead || p.Code == wire.OpSparseRead {
+			o.work += int(min(p.Len, heavy))
+			if p.Len == 0 {
+				o.work = heavy
+			}
+		}
+	}
+	o.work += o.input
 }
 
 func (d *OSD) drop(o *op) {
@@ -97,12 +112,15 @@ func (d *OSD) check(o *op, cur *clustermap.OSDMap, pool *clustermap.Pool) wire.E
 		if m.Ops[i].Code == wire.OpInvalid {
 			return wire.EINVAL
 		}
+		if m.Ops[i].Code == wire.OpWatch && m.Ops[i].Watch == wire.WatchRegister && d.watches.Load() >= maxWatches {
+			return wire.ENOMEM
+		}
 	}
 	if m.Object == "" {
 		if o.write {
 			return wire.EINVAL
 		}
-		return 0
+		return d.permit(o, cur, pool)
 	}
 	o.head = wire.HObject{Pool: m.PG.Pool, Hash: m.Hash, Namespace: m.Locator.Namespace, Key: m.Locator.Key,
 		Name: m.Object, Snap: wire.NoSnap}
@@ -112,7 +130,11 @@ func (d *OSD) check(o *op, cur *clustermap.OSDMap, pool *clustermap.Pool) wire.E
 	if m.Locator.Hash < 0 && pool.HashName(o.head.Namespace, o.head.Key, o.head.Name) != m.Hash {
 		return wire.EINVAL
 	}
-	o.req = objop.Request{Ops: m.Ops, Snap: m.Snap, SnapC: m.SnapC, Flags: m.Flags, MTime: m.MTime, ReqID: o.ReqID}
+	if e := d.permit(o, cur, pool); e != 0 {
+		return e
+	}
+	o.req = objop.Request{Ops: m.Ops, Snap: m.Snap, SnapC: m.SnapC, Flags: m.Flags, MTime: m.MTime, ReqID: o.ReqID,
+		Asker: objop.Asker{Client: o.session.conn.Peer(), Addr: o.session.conn.PeerAddr()}}
 	if e := objop.Check(m.Object, m.Locator.Namespace, &o.req); e != 0 {
 		return e
 	}
@@ -120,33 +142,22 @@ func (d *OSD) check(o *op, cur *clustermap.OSDMap, pool *clustermap.Pool) wire.E
 		return 0
 	}
 	o.req.SnapC = effectiveContext(&o.req, cur, pool, m.PG.Pool)
-	if full := fullness(cur, pool); full != 0 && m.Flags&wire.FlagFullTry != 0 && m.Flags&wire.FlagFullForce == 0 &&
-		!objop.Frees(m.Ops) {
-		return full
-	}
 	return 0
 }
 
-// fullness is the error of a write that needs space, 0 if it may go on.
-func fullness(cur *clustermap.OSDMap, pool *clustermap.Pool) wire.Errno {
-	switch {
-	case pool.Flags&clustermap.PoolFullQuota != 0:
-		return wire.EDQUOT
-	case cur.Flags&clustermap.FlagFull != 0 || pool.Flags&clustermap.PoolFull != 0:
-		return wire.ENOSPC
+// permit refuses what the sender's caps do not allow.
+func (d *OSD) permit(o *op, cur *clustermap.OSDMap, pool *clustermap.Pool) wire.Errno {
+	if _, all := o.session.caps.(everything); all {
+		return 0
+	}
+	n := needOf(o.m.Ops)
+	n.pool, n.poolName = pool, cur.PoolNames[o.m.PG.Pool]
+	n.namespace, n.object = o.m.Locator.Namespace, o.m.Object
+	if !o.session.caps.allows(&n) {
+		d.Metrics.Denied.Add(1)
+		return wire.EPERM
 	}
 	return 0
-}
-
-// paused reports whether the map tells clients to wait: they will resend.
-func (o *op) paused(cur *clustermap.OSDMap, pool *clustermap.Pool) bool {
-	if !o.write {
-		return cur.Flags&clustermap.FlagPauseRead != 0
-	}
-	if cur.Flags&clustermap.FlagPauseWrite != 0 {
-		return true
-	}
-	return fullness(cur, pool) != 0 && o.m.Flags&(wire.FlagFullTry|wire.FlagFullForce) == 0 && !objop.Frees(o.m.Ops)
 }
 
 // effectiveContext is the snap context of a write: the pool's if it is in
@@ -169,24 +180,4 @@ func effectiveContext(req *objop.Request, cur *clustermap.OSDMap, pool *clusterm
 	}
 	c.Snaps = left
 	return c
-}
-
-// awaitMap parks a request whose client has a newer map than we do.
-func (d *OSD) awaitMap(o *op) {
-	d.mapMu.Lock()
-	if o.m.Epoch <= d.epoch() {
-		d.mapMu.Unlock()
-		d.route(o)
-		return
-	}
-	if len(d.waiting) >= maxMapWait {
-		d.mapMu.Unlock()
-		d.Metrics.Overrun.Add(1)
-		o.done()
-		d.runner.run(o.conn.Close)
-		return
-	}
-	o.keep()
-	d.waiting = append(d.waiting, o)
-	d.mapMu.Unlock()
 }

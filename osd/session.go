@@ -2,6 +2,7 @@ package osd
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/spirula/spirula/rados/clustermap"
 	"github.com/spirula/spirula/rados/msgr"
@@ -10,32 +11,145 @@ import (
 
 // session is what the daemon remembers of a connection.
 type session struct {
-	conn msgr.Conn
+	conn   msgr.Conn
+	remote bool // over a network: the peer keeps to MOSDBackoff
+	caps   caps
+	gone   atomic.Bool // the connection was reset: nobody waits for answers
 
-	mu  sync.Mutex
-	has wire.Epoch // the newest map that the peer is known to have, or was sent
+	mu       sync.Mutex
+	has      wire.Epoch // the newest map that the peer is known to have, or was sent
+	parked   []*op      // requests that wait for a map, and those behind them
+	draining bool       // parked is being routed
+	blocked  map[*group]struct{}
+	watches  map[*watch]struct{}
 }
 
+// session finds or makes what belongs to a connection. It is called from
+// Dispatch only: once the connection is reset, none is made any more.
 func (d *OSD) session(c msgr.Conn) *session {
 	if s, ok := d.sessions.Load(c); ok {
 		return s.(*session)
 	}
-	s, _ := d.sessions.LoadOrStore(c, &session{conn: c})
+	id := c.Identity()
+	s, loaded := d.sessions.LoadOrStore(c, &session{conn: c, remote: id.Mode != 0, caps: capsOf(id, d.log)})
+	if !loaded {
+		d.Metrics.Sessions.Add(1)
+	}
 	return s.(*session)
 }
 
-// pushMap sends the peer the maps that it lacks, once for each epoch.
-func (s *session) pushMap(d *OSD, cur *clustermap.OSDMap, has wire.Epoch) {
+// reset ends a session: its requests that have not begun are not executed,
+// its watches go on until they time out.
+func (d *OSD) reset(c msgr.Conn) {
+	v, ok := d.sessions.LoadAndDelete(c)
+	if !ok {
+		return
+	}
+	s := v.(*session)
+	d.Metrics.Sessions.Add(-1)
 	s.mu.Lock()
-	s.has = max(s.has, has)
-	from := s.has
-	s.has = max(s.has, cur.Epoch)
+	s.gone.Store(true)
+	parked, blocked, watches := s.parked, s.blocked, s.watches
+	s.parked, s.blocked, s.watches = nil, nil, nil
 	s.mu.Unlock()
+	for _, o := range parked {
+		d.unparked(o)
+		d.drop(o)
+	}
+	for g := range blocked {
+		g.mu.Lock()
+		delete(g.backoffs, s)
+		g.mu.Unlock()
+	}
+	for w := range watches {
+		w.disconnected(s)
+	}
+}
+
+// arrive says whether a request may be routed now. It is not if it, or an
+// earlier one of its session, waits for a map that we do not have: then it is
+// parked. from is the newest map that the peer has, and is now being sent.
+func (s *session) arrive(d *OSD, o *op, cur *clustermap.OSDMap) (from wire.Epoch, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if cur == nil || o.m.Epoch > cur.Epoch || s.draining || len(s.parked) > 0 {
+		s.park(d, o)
+		return 0, false
+	}
+	from = max(s.has, o.m.Epoch)
+	s.has = max(from, cur.Epoch)
+	return from, true
+}
+
+// park has a request wait for a map; the mutex is held.
+func (s *session) park(d *OSD, o *op) {
+	if d.parked.Add(1) > maxMapWait || !d.hold(o) {
+		d.parked.Add(-1)
+		d.overrun(o)
+		return
+	}
+	o.keep()
+	s.parked = append(s.parked, o)
+	// The map may have come since it was looked at.
+	s.kick(d)
+}
+
+// kick has the parked requests routed, if the first of them can be; the mutex
+// is held.
+func (s *session) kick(d *OSD) {
+	if !s.draining && len(s.parked) > 0 && s.parked[0].m.Epoch <= d.epoch() && d.epoch() > 0 {
+		s.draining = true
+		d.runner.run(func() { s.drain(d) })
+	}
+}
+
+// drain routes parked requests in their order.
+func (s *session) drain(d *OSD) {
+	for {
+		s.mu.Lock()
+		cur := d.current.Load()
+		if len(s.parked) == 0 || s.parked[0].m.Epoch > cur.Epoch {
+			s.draining = false
+			s.mu.Unlock()
+			return
+		}
+		o := s.parked[0]
+		s.parked[0] = nil
+		s.parked = s.parked[1:]
+		from := max(s.has, o.m.Epoch)
+		s.has = max(from, cur.Epoch)
+		s.mu.Unlock()
+		d.unparked(o)
+		d.route(o, cur, from)
+	}
+}
+
+func (d *OSD) unparked(o *op) {
+	d.parked.Add(-1)
+	d.unhold(o)
+}
+
+// wakeSessions has requests routed that waited for the map that is current
+// now.
+func (d *OSD) wakeSessions() {
+	if d.parked.Load() == 0 {
+		return
+	}
+	d.sessions.Range(func(_, v any) bool {
+		s := v.(*session)
+		s.mu.Lock()
+		s.kick(d)
+		s.mu.Unlock()
+		return true
+	})
+}
+
+// pushMap sends the peer the maps that follow from.
+func (s *session) pushMap(d *OSD, cur *clustermap.OSDMap, from wire.Epoch) {
 	if from >= cur.Epoch {
 		return
 	}
 	if err := s.conn.Send(d.mapMessage(from, cur)); err != nil {
-		d.sessions.Delete(s.conn)
 		d.log.Debug("map not sent", "peer", s.conn.Peer(), "err", err)
 	}
 }

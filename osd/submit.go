@@ -14,11 +14,17 @@ import (
 // becomes if there is none.
 func (o *op) submit() {
 	g := o.group
+	if e, wait := o.overfull(); e != 0 {
+		o.giveBack(e, wait)
+		return
+	}
 	g.mu.Lock()
 	if o.unchanged() {
+		letters := o.effects()
 		joined, user := g.giveUp(o)
 		g.mu.Unlock()
 		o.answerUnchanged(user, joined)
+		o.osd.post(letters)
 		return
 	}
 	o.keep()
@@ -31,6 +37,40 @@ func (o *op) submit() {
 	g.drain()
 }
 
+// giveBack ends an executed write that is not to happen: it is answered with
+// an error, or not at all.
+func (o *op) giveBack(e wire.Errno, silent bool) {
+	g := o.group
+	g.mu.Lock()
+	joined, _ := g.giveUp(o)
+	g.mu.Unlock()
+	for i := range o.out.Results {
+		o.out.Results[i].Data.Release()
+		o.out.Results[i].Data = wire.Data{}
+	}
+	if !silent {
+		o.fail(e, joined)
+		return
+	}
+	for _, w := range joined {
+		o.osd.drop(w.Owner.(*op))
+	}
+	o.osd.drop(o)
+}
+
+// effects is applyEffects for a write; an errno becomes its result. The mutex
+// is held.
+func (o *op) effects() []letter {
+	letters, e := o.applyEffects()
+	if e == 0 && len(o.out.Effects.Notifies) > 0 {
+		e = o.admitNotifies()
+	}
+	if e != 0 && o.own == nil {
+		o.out.Result = -int32(e)
+	}
+	return letters
+}
+
 // unchanged reports whether the write can be answered without a log entry:
 // it did nothing and no earlier write of its object is under way. A failure
 // is remembered, so that a resend fails too, unless it lies in the store.
@@ -38,14 +78,14 @@ func (o *op) unchanged() bool {
 	if o.out.Changed {
 		return false
 	}
-	if o.trim != 0 || o.out.Result == -int32(wire.EIO) {
+	if o.own != nil || o.out.Result == -int32(wire.EIO) {
 		return true
 	}
 	return o.out.Result >= 0 && o.object.unsettled == 0
 }
 
 func (o *op) answerUnchanged(user uint64, joined []*pg.Write) {
-	if o.trim != 0 {
+	if o.own != nil {
 		o.refuse(0)
 		return
 	}
@@ -56,6 +96,7 @@ func (o *op) answerUnchanged(user uint64, joined []*pg.Write) {
 		j.done()
 	}
 	o.send(o.reply(o.out.Result, o.out.Results, v, user))
+	o.startNotifies()
 	o.done()
 }
 
@@ -98,14 +139,15 @@ func (g *group) submitOne(o *op, f *pg.Effects) {
 	if !g.core.Alive(&o.Write) || !g.core.Active() {
 		g.giveUp(o)
 		d.Metrics.Dropped.Add(1)
-		if o.trim != 0 {
-			o.trimDone <- wire.EAGAIN
+		if o.own != nil {
+			o.own(wire.EAGAIN)
 		}
 		o.done()
 		return
 	}
 	o.fillEntry()
 	n := len(o.out.Txn.Ops)
+	var letters []letter
 	g.core.Submit(&o.Write, &o.out.Txn)
 	objects := store.Txn{Ops: o.out.Txn.Ops[:n:n]}
 	b.unsettled++
@@ -123,9 +165,10 @@ func (g *group) submitOne(o *op, f *pg.Effects) {
 		g.core.Abort(&o.Write)
 		joined = o.takeJoined()
 		g.leave(b)
-		g.finished()
+		g.finished(o)
 	} else {
 		b.state = o.out.Object
+		letters = o.effects()
 		g.core.Queued(&o.Write, objects, f)
 		g.leave(b)
 		g.settle(f)
@@ -135,6 +178,7 @@ func (g *group) submitOne(o *op, f *pg.Effects) {
 		o.refused(err, joined)
 	}
 	g.perform(f)
+	d.post(letters)
 	g.mu.Lock()
 }
 
@@ -169,7 +213,7 @@ func (g *group) giveUp(o *op) (joined []*pg.Write, user uint64) {
 	g.core.Forget(&o.Write)
 	joined, user = o.takeJoined(), o.object.state.Info.UserVersion
 	g.leave(o.object)
-	g.finished()
+	g.finished(o)
 	return joined, user
 }
 
@@ -209,8 +253,12 @@ func (o *op) fillEntry() {
 		if !out.Object.Live() {
 			e.Kind = pg.KindDelete
 		}
-		e.UserVersion = v.Version
-		out.Finish(v, v.Version, o.ReqID, o.req.MTime)
+		if out.UserChange {
+			e.UserVersion = v.Version
+			out.Finish(v, v.Version, o.ReqID, o.req.MTime)
+		} else {
+			out.Finish(v, 0, wire.ReqID{}, 0)
+		}
 		if o.req.Flags&wire.FlagReturnVec != 0 {
 			e.Replies = remembered(out.Results)
 		}
@@ -255,7 +303,7 @@ func (o *op) committed(err error) {
 
 // answer sends a committed write's result to who waits for it.
 func (o *op) answer() {
-	if o.trim != 0 {
+	if o.own != nil {
 		o.refuse(0)
 		return
 	}
@@ -265,10 +313,10 @@ func (o *op) answer() {
 	}
 	if !o.Forgotten() {
 		o.osd.Metrics.Writes.Add(1)
-		for i := range o.m.Ops {
-			o.osd.Metrics.WriteBytes.Add(int64(o.m.Ops[i].Data.Len()))
-		}
+		o.osd.Metrics.WriteBytes.Add(int64(o.input))
+		o.group.counts.write(o.input)
 		o.send(o.reply(e.Result, o.out.Results, e.Version, e.UserVersion))
+		o.startNotifies()
 	}
 	o.done()
 }

@@ -146,7 +146,7 @@ func (g *group) trimRows(ctx context.Context, s wire.SnapID, rows []wire.KV) boo
 			ok = false
 			continue
 		}
-		o := &op{osd: g.osd, group: g, write: true, head: head, trim: s, trimDone: done}
+		o := &op{osd: g.osd, group: g, write: true, head: head, trim: s, own: func(e wire.Errno) { done <- e }}
 		o.Owner = o
 		g.mu.Lock()
 		if !g.core.Active() {
@@ -154,9 +154,7 @@ func (g *group) trimRows(ctx context.Context, s wire.SnapID, rows []wire.KV) boo
 			ok = false
 			break
 		}
-		g.ops++
-		o.since = g.core.Since()
-		run := g.enter(o)
+		run := g.admitOwn(o)
 		g.mu.Unlock()
 		started++
 		if run {

@@ -20,7 +20,7 @@ type accepted struct {
 
 // authenticate runs the acceptor's side up to the signatures.
 func (l *tcpListener) authenticate(ctx context.Context, k *link) (*accepted, error) {
-	hello, err := k.hello(l.me.Type)
+	hello, err := k.hello(l.me.Type, addrOf(k.c.RemoteAddr()))
 	if err != nil {
 		return nil, err
 	}

@@ -23,7 +23,7 @@ type opened struct {
 
 // authenticate runs the dialler's side up to the signatures.
 func (c *tcpConn) authenticate(k *link) (o opened, err error) {
-	if o.hello, err = k.hello(c.me.Type); err != nil {
+	if o.hello, err = k.hello(c.me.Type, c.target); err != nil {
 		return o, err
 	}
 	if o.hello.Type != c.peerType {

@@ -78,8 +78,9 @@ func (k *link) recv(f *inFrame, tags ...tag) error {
 	return unexpected(err)
 }
 
-// hello exchanges banners and HELLOs.
-func (k *link) hello(me wire.EntityType) (wire.Hello, error) {
+// hello exchanges banners and HELLOs. peer is the other end's address as we
+// know it.
+func (k *link) hello(me wire.EntityType, peer wire.Addr) (wire.Hello, error) {
 	b := append([]byte(bannerText), 16, 0)
 	b = binary.LittleEndian.AppendUint64(b, bannerRevision1)
 	b = binary.LittleEndian.AppendUint64(b, 0)
@@ -89,7 +90,7 @@ func (k *link) hello(me wire.EntityType) (wire.Hello, error) {
 	if err := k.peerBanner(); err != nil {
 		return wire.Hello{}, unexpected(err)
 	}
-	mine := wire.Hello{Type: me, Peer: addrOf(k.c.RemoteAddr())}
+	mine := wire.Hello{Type: me, Peer: peer}
 	if err := k.send(tagHello, mine.Append(nil)); err != nil {
 		return wire.Hello{}, err
 	}

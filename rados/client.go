@@ -78,6 +78,7 @@ type Client struct {
 	log     *slog.Logger
 	Metrics Metrics
 
+	net  *msgr.TCP // the client's own, from Dial; or nil
 	mon  *MonSession
 	name wire.EntityName
 	addr wire.Addr
@@ -203,6 +204,9 @@ func (c *Client) Close() {
 		}
 		c.room.close()
 		c.closeWatches()
+		if c.net != nil {
+			c.net.Close()
+		}
 	})
 }
 

@@ -351,8 +351,12 @@ func (s *MonSession) handle() bool {
 	}
 	s.mu.Unlock()
 	for _, m := range msgs {
-		if mm, ok := m.(*wire.MMonMap); ok {
-			s.takeMonMap(mm)
+		switch m := m.(type) {
+		case *wire.MMonMap:
+			s.takeMonMap(m)
+		case *wire.MAuthReply:
+			s.takeRenewal(m)
+			continue
 		}
 		if s.opts.Handle != nil {
 			s.opts.Handle(m)
@@ -406,7 +410,7 @@ func (s *MonSession) takeMonMap(m *wire.MMonMap) {
 		s.signal()
 		return
 	}
-	s.fsid, s.mons = mm.FSID, mons
+	s.fsid, s.mons, s.monEpoch = mm.FSID, mons, mm.Epoch
 	s.seen(wire.SubMonMap, mm.Epoch)
 }
 

@@ -65,27 +65,27 @@ type MonSession struct {
 	done chan struct{}
 	wake chan struct{}
 
-	mu      sync.Mutex
-	closed  bool
-	conn    msgr.Conn // nil while hunting
-	up      bool      // requests can be sent on conn
-	ready   chan struct{}
-	refused chan struct{} // closed when no mon wants us; then made anew
-	refusal error
-	cands   map[msgr.Conn]context.CancelFunc // dialled, not chosen yet
-	mons    []wire.Addr
-	heard   time.Time // when the mon last said something
-	renew   bool      // tickets don't serve any more
-	net     bool      // the transport authenticates: the mon is of another process
-	gid     int64
-	fsid    wire.FSID
-	subs    map[string]wire.Subscription
-	calls   map[uint64]*monCall
-	inbox   []wire.Message
-	lost    bool // conn was reset
-	follow  map[int]func(*wire.MOSDMap)
-	nfollow int
-	early   []wire.Message // sent before the first session
+	mu       sync.Mutex
+	closed   bool
+	conn     msgr.Conn // nil while hunting
+	up       bool      // requests can be sent on conn
+	ready    chan struct{}
+	refused  chan struct{} // closed when no mon wants us; then made anew
+	refusal  error
+	cands    map[msgr.Conn]context.CancelFunc // dialled, not chosen yet
+	mons     []wire.Addr
+	heard    time.Time  // when the mon last said something
+	monEpoch wire.Epoch // of the mons' map
+	net      bool       // the transport authenticates: the mon is of another process
+	gid      int64
+	fsid     wire.FSID
+	subs     map[string]wire.Subscription
+	calls    map[uint64]*monCall
+	inbox    []wire.Message
+	lost     bool // conn was reset
+	follow   map[int]func(*wire.MOSDMap)
+	nfollow  int
+	early    []wire.Message // sent before the first session
 }
 
 // monCall is a request under way.
@@ -336,8 +336,11 @@ func (s *MonSession) Dispatch(c msgr.Conn, m wire.Message) {
 			call.reply = m
 			delete(s.calls, tid)
 			close(call.done)
+			return
 		}
-		return
+		if _, ok := m.(*wire.MAuthReply); !ok {
+			return
+		}
 	}
 	if len(s.inbox) >= maxMonInbox {
 		s.lost = true

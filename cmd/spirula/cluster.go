@@ -6,18 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"time"
 
 	"github.com/spirula/spirula/gateway/user"
 	"github.com/spirula/spirula/mds"
 	"github.com/spirula/spirula/mon"
-	"github.com/spirula/spirula/osd"
-	"github.com/spirula/spirula/osd/disk"
-	"github.com/spirula/spirula/osd/kv"
-	"github.com/spirula/spirula/osd/store"
 	"github.com/spirula/spirula/rados"
-	"github.com/spirula/spirula/rados/msgr"
 	"github.com/spirula/spirula/rados/wire"
 )
 
@@ -27,26 +21,20 @@ const (
 	dataPool     = "spirula_data"
 )
 
-// osdPort is where osd.0 is known to this process's daemons.
-const osdPort = 6800
-
 // cluster is everything behind the gateways, in one process.
 type cluster struct {
 	dir    *dataDir
 	log    *slog.Logger
-	net    *msgr.Local
-	monKV  *kv.DB
-	mon    *mon.Mon
-	store  *store.Store
-	osdMon *rados.MonSession
-	osd    *osd.OSD
+	access *access
+	mon    *monDaemon
+	osd    *osdDaemon
 	client *rados.Client
 	fs     *mds.FS
 	users  *user.Store
 }
 
 func newCluster(dir *dataDir, log *slog.Logger) *cluster {
-	return &cluster{dir: dir, log: log, net: msgr.NewLocal()}
+	return &cluster{dir: dir, log: log}
 }
 
 // startCluster brings up mon, osd, client, mds and users in dir, making them
@@ -75,28 +63,45 @@ func (cl *cluster) startCore(ctx context.Context, c *config, fatal func(error)) 
 	if err != nil {
 		return err
 	}
-	monAddr, err := localAddr(c.Mon)
-	if err != nil {
-		return usageError{fmt.Errorf("--mon %s: %w", c.Mon, err)}
+	if cl.access, err = newAccess(c.Mon, c.Auth, cl.log); err != nil {
+		return err
 	}
-	for _, sub := range []string{monDir, osdDir} {
-		if err := cl.dir.disk.Mkdir(sub); err != nil {
-			return dirError(cl.dir.path, err)
-		}
-	}
-	if err := cl.startMon(fsid, monAddr, fatal); err != nil {
+	if err := cl.startDaemons(ctx, fsid, osdID, c.memory(), fatal); err != nil {
 		return dirError(cl.dir.path, err)
-	}
-	if err := cl.startOSD(fsid, osdID, c.memory(), fatal); err != nil {
-		return dirError(cl.dir.path, err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	cl.client, err = rados.Connect(ctx, rados.Options{Net: cl.net, MonAddrs: []wire.Addr{cl.mon.Addr()}, Log: cl.log.With("daemon", "client")})
-	if err != nil {
-		return dirError(cl.dir.path, fmt.Errorf("rados: %w", err))
 	}
 	return nil
+}
+
+func (cl *cluster) startDaemons(ctx context.Context, fsid, uuid wire.FSID, memory int64, fatal func(error)) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	a := cl.access
+	cl.mon, err = startMon(cl.dir, mon.MkfsOptions{
+		FSID: fsid, Name: "a", Addr: a.monAddrs[0], OSDs: []mon.MkfsOSD{{Host: "localhost"}}, PoolSize: 1,
+		Pools: []mon.PoolSpec{{Name: metadataPool, PGNum: 16}, {Name: dataPool, PGNum: 32}},
+	}, a, cl.log, fatal)
+	if err != nil {
+		return err
+	}
+	osd0, err := a.member(ctx, cl.mon, osdName(0), osdCaps)
+	if err != nil {
+		return err
+	}
+	cl.osd, err = startOSD(osdOptions{
+		dir: cl.dir, fsid: fsid, uuid: uuid, id: 0, host: "localhost", ip: a.monAddrs[0].IP.Addr(), access: a, member: osd0,
+		memory: memory * 5 / 12, log: cl.log, fatal: fatal,
+	})
+	if err != nil {
+		return err
+	}
+	admin, err := a.member(ctx, cl.mon, adminName, adminCaps)
+	if err != nil {
+		return err
+	}
+	if cl.client, err = a.client(ctx, admin, cl.log); err != nil {
+		return err
+	}
+	return a.publish(cl.dir, fsid, admin)
 }
 
 // pools opens the namespace's pools.
@@ -108,74 +113,6 @@ func (cl *cluster) pools(ctx context.Context) (meta, data *rados.IOCtx, err erro
 		return nil, nil, fmt.Errorf("rados: %w", err)
 	}
 	return meta, data, nil
-}
-
-// localAddr is an address that only this process's daemons know.
-func localAddr(s string) (wire.Addr, error) {
-	ap, err := netip.ParseAddrPort(s)
-	if err != nil {
-		return wire.Addr{}, errors.New("want ADDRESS:PORT")
-	}
-	return wire.Addr{Type: wire.AddrMsgr2, IP: ap}, nil
-}
-
-func (cl *cluster) startMon(fsid wire.FSID, addr wire.Addr, fatal func(error)) (err error) {
-	cl.monKV, err = kv.Open(cl.dir.disk, monDir, kv.Options{
-		Journal: true, BlockCache: 1 << 20, WriteBuffer: 1 << 20, Fatal: fatal, Log: cl.log.With("daemon", "mon.a"),
-	})
-	if err != nil {
-		return fmt.Errorf("mon: %w", err)
-	}
-	cl.monKV.Start(0)
-	db := &monKV{db: cl.monKV}
-	_, err = mon.Mkfs(db, mon.MkfsOptions{
-		FSID: fsid, Name: "a", Addr: addr, OSDs: []mon.MkfsOSD{{Host: "localhost"}}, PoolSize: 1,
-		Pools: []mon.PoolSpec{{Name: metadataPool, PGNum: 16}, {Name: dataPool, PGNum: 32}},
-	})
-	if err != nil && !errors.Is(err, wire.EEXIST) {
-		return fmt.Errorf("mon: %w", err)
-	}
-	if cl.mon, err = mon.New(mon.Options{Name: "a", Addr: addr, Net: cl.net, KV: db, Log: cl.log.With("daemon", "mon.a"), Fatal: fatal}); err != nil {
-		return fmt.Errorf("mon: %w", err)
-	}
-	if err := cl.mon.Start(); err != nil {
-		cl.mon = nil
-		return fmt.Errorf("mon: %w", err)
-	}
-	return nil
-}
-
-func (cl *cluster) startOSD(fsid, uuid wire.FSID, memory int64, fatal func(error)) error {
-	log := cl.log.With("daemon", "osd.0")
-	d, err := disk.OpenDir(cl.dir.path + "/" + osdDir)
-	if err != nil {
-		return fmt.Errorf("osd.0: %w", err)
-	}
-	opts := store.Options{FSID: fsid, UUID: uuid, OSD: 0, Memory: memory * 5 / 12, Fatal: fatal, Log: log}
-	if cl.dir.fresh {
-		// A first start that was interrupted left nothing that counts.
-		if err := store.Mkfs(d, opts); err != nil {
-			return fmt.Errorf("osd.0: %w", err)
-		}
-	}
-	if cl.store, err = store.Open(d, opts); err != nil {
-		return fmt.Errorf("osd.0: %w", err)
-	}
-	// The nonce tells this start of the daemon from the one before.
-	addr := wire.Addr{Type: wire.AddrMsgr2, Nonce: uint32(time.Now().UnixNano()), IP: netip.AddrPortFrom(cl.mon.Addr().IP.Addr(), osdPort)}
-	cl.osdMon = rados.DialMon(rados.MonOptions{
-		Net: cl.net, Addrs: []wire.Addr{cl.mon.Addr()}, Name: wire.EntityName{Type: wire.EntityOSD, Num: 0}, MyAddr: addr, Log: log,
-	})
-	cl.osd, err = osd.New(osd.Options{
-		ID: 0, UUID: uuid, Store: cl.store, Network: cl.net, Mon: cl.osdMon, Addr: addr, Host: "localhost", Log: log, Fatal: fatal,
-	})
-	if err != nil {
-		return fmt.Errorf("osd.0: %w", err)
-	}
-	if err := cl.osd.Start(); err != nil {
-		return fmt.Errorf("osd.0: %w", err)
-	}
-	return nil
 }
 
 func (cl *cluster) startMDS(ctx context.Context, memory int64, fatal func(error)) error {
@@ -203,7 +140,7 @@ func (cl *cluster) fsid64() uint64 {
 }
 
 func (cl *cluster) space(context.Context) (total, free uint64, err error) {
-	s := cl.store.Statfs()
+	s := cl.osd.store.Statfs()
 	return uint64(max(s.Total, 0)), uint64(max(s.Free, 0)), nil
 }
 
@@ -235,61 +172,10 @@ func (cl *cluster) close(ctx context.Context) error {
 		cl.client.Close()
 	}
 	if cl.osd != nil {
-		cl.osd.Close()
-	}
-	if cl.osdMon != nil {
-		cl.osdMon.Close()
-	}
-	if cl.store != nil {
-		errs = append(errs, cl.store.Close())
+		errs = append(errs, cl.osd.close())
 	}
 	if cl.mon != nil {
-		cl.mon.Close()
-	}
-	if cl.monKV != nil {
-		errs = append(errs, cl.monKV.Close())
+		errs = append(errs, cl.mon.close())
 	}
 	return errors.Join(errs...)
-}
-
-// monKV is what the mon keeps its state in.
-type monKV struct {
-	db  *kv.DB
-	seq uint64
-}
-
-// Get implements mon.KV.
-func (m *monKV) Get(key []byte) ([]byte, error) {
-	v, err := m.db.Get(key, nil)
-	if errors.Is(err, wire.ENOENT) {
-		return nil, nil
-	}
-	return v, err
-}
-
-// Range implements mon.KV.
-func (m *monKV) Range(lo, hi []byte, fn func(key, value []byte) error) error {
-	it := m.db.NewIter(lo, hi)
-	defer it.Close()
-	for ok := it.Next(); ok; ok = it.Next() {
-		if err := fn(it.Key(), it.Value()); err != nil {
-			return err
-		}
-	}
-	return it.Err()
-}
-
-// Apply implements mon.KV.
-func (m *monKV) Apply(b *mon.Batch) error {
-	var out kv.Batch
-	for i := range b.Changes {
-		c := &b.Changes[i]
-		if c.Delete {
-			out.Delete(c.Key)
-		} else {
-			out.Put(c.Key, c.Value)
-		}
-	}
-	m.seq++
-	return m.db.ApplySync(&out, m.seq)
 }

@@ -23,7 +23,8 @@ type config struct {
 	NFS       string `flag:"nfs" default:"127.0.0.1:2049" help:"address of the NFS gateway (NFS and MOUNT); loopback by default, because AUTH_SYS trusts the client's word on who it is"`
 	Squash    string `flag:"nfs-squash" default:"none" help:"none, or root: uid 0 of NFS clients becomes nobody"`
 	Status    string `flag:"status" default:"127.0.0.1:9001" help:"address of the status page, health, metrics and pprof"`
-	Mon       string `flag:"mon" default:"127.0.0.1:3300" help:"address under which the mon is known to this process's daemons"`
+	Mon       string `flag:"mon" default:"127.0.0.1:3300" help:"address of the mon, for rados, ceph and other clients of the RADOS protocol; the OSD listens on the same IP; off: no such clients"`
+	Auth      string `flag:"auth" default:"cephx" help:"cephx, or none: RADOS clients are believed who they are"`
 	AccessKey string `flag:"access-key" help:"S3 access key of the first user; generated on the first start if empty"`
 	SecretKey string `flag:"secret-key" secret:"yes" help:"S3 secret key of the first user; generated on the first start if empty"`
 	Domain    string `flag:"domain" help:"domain for virtual-host style S3 requests (BUCKET.DOMAIN); path style always works"`
@@ -115,6 +116,9 @@ func (c *config) check() error {
 	case "debug", "info", "warn", "error":
 	default:
 		return usageError{fmt.Errorf("--log-level %s: want debug, info, warn or error", c.LogLevel)}
+	}
+	if c.Auth != authCephx && c.Auth != authNone {
+		return usageError{fmt.Errorf("--auth %s: want cephx or none", c.Auth)}
 	}
 	if c.Squash != "none" && c.Squash != "root" {
 		return usageError{fmt.Errorf("--nfs-squash %s: want none or root", c.Squash)}

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"github.com/spirula/spirula/gateway/user"
@@ -26,16 +27,40 @@ const (
 	lockFile   = "lock"         // held while a process uses the directory
 	keysFile   = "keys.json"    // the first user's keys; readable by the owner only
 	adminFile  = "admin.sock"   // the running process's door for `spirula user` and `status`
+	confFile   = "ceph.conf"    // what outside clients need to know, written at each start
+	adminKeys  = "ceph.client.admin.keyring"
+	ownKeys    = "keyring" // of the OSD whose directory it is
 	monDir     = "mon"
-	osdDir     = "osd.0"
+	osdDir     = "osd.0" // the store in a directory of `spirula up`
+	storeDir   = "store" // the store in a directory of `spirula osd`
 )
+
+// role says which command a data directory belongs to.
+type role string
+
+// The roles.
+const (
+	roleAll role = "" // spirula up
+	roleMon role = "mon"
+	roleOSD role = "osd"
+)
+
+// command is what makes and runs a directory of the role.
+func (r role) command() string {
+	if r == roleAll {
+		return "spirula up"
+	}
+	return "spirula " + string(r)
+}
 
 // dirFile is the content of spirula.json: what never changes.
 type dirFile struct {
 	Format int    `json:"format"` // of this directory
 	Reader int    `json:"reader"` // the oldest program format that may read it
 	FSID   string `json:"fsid"`
-	OSD    string `json:"osd"` // the store's own uuid
+	Role   role   `json:"role,omitempty"`
+	OSD    string `json:"osd,omitempty"`    // the store's own uuid; not in a mon's
+	ID     int32  `json:"osd_id,omitempty"` // the OSD's number
 }
 
 // firstKeys is the content of keys.json.
@@ -73,8 +98,13 @@ func dirError(path string, err error) error {
 	return fmt.Errorf("%s: %w", path, err)
 }
 
-// openDir locks a data directory, and makes it when create is set.
-func openDir(path string, create bool) (_ *dataDir, err error) {
+// openDir locks a data directory for a role. makeDir also makes it.
+func openDir(path string, roles ...role) (*dataDir, error) { return lockDir(path, false, roles) }
+
+// makeDir locks a data directory, and makes it if it isn't there.
+func makeDir(path string, r role) (*dataDir, error) { return lockDir(path, true, []role{r}) }
+
+func lockDir(path string, create bool, roles []role) (_ *dataDir, err error) {
 	if create {
 		if err := os.MkdirAll(path, 0o700); err != nil {
 			return nil, dirError(path, err)
@@ -83,7 +113,7 @@ func openDir(path string, create bool) (_ *dataDir, err error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%s does not exist: `spirula up %s` makes it", path, path)
+			return nil, fmt.Errorf("%s does not exist: `%s %s` makes it", path, roles[0].command(), path)
 		}
 		return nil, dirError(path, err)
 	}
@@ -98,9 +128,13 @@ func openDir(path string, create bool) (_ *dataDir, err error) {
 		return nil, err
 	}
 	if d.file.Format == 0 && !create {
-		return nil, fmt.Errorf("%s is not a data directory of spirula: `spirula up %s` makes one", path, path)
+		return nil, fmt.Errorf("%s is not a data directory of spirula: `%s %s` makes one", path, roles[0].command(), path)
+	}
+	if d.file.Format != 0 && !slices.Contains(roles, d.file.Role) {
+		return nil, fmt.Errorf("%s belongs to `%s`: choose another directory", path, d.file.Role.command())
 	}
 	if d.file.Format == 0 {
+		d.file.Role = roles[0]
 		if err := mustBeEmpty(path); err != nil {
 			return nil, err
 		}
@@ -122,7 +156,7 @@ func mustBeEmpty(path string) error {
 	}
 	for _, e := range entries {
 		switch e.Name() {
-		case lockFile, monDir, osdDir, formatFile + ".new", keysFile, "lost+found":
+		case lockFile, monDir, osdDir, storeDir, formatFile + ".new", keysFile, ownKeys, ownKeys + ".new", "lost+found":
 			// What an interrupted first start, or a new file system, leaves.
 		default:
 			return fmt.Errorf("%s has other files in it (%s) and is no data directory: choose an empty or a new one", path, e.Name())
@@ -133,6 +167,14 @@ func mustBeEmpty(path string) error {
 
 func (d *dataDir) close() {
 	d.lock.Close()
+}
+
+// storeName is the subdirectory that the object store lies in.
+func (d *dataDir) storeName() string {
+	if d.file.Role == roleOSD {
+		return storeDir
+	}
+	return osdDir
 }
 
 func (d *dataDir) readFormat() error {
@@ -162,10 +204,13 @@ func (d *dataDir) identity() (fsid, osd wire.FSID, err error) {
 		for _, u := range []*wire.FSID{&fsid, &osd} {
 			u[6], u[8] = u[6]&0x0f|0x40, u[8]&0x3f|0x80 // RFC 9562: version 4
 		}
-		d.file = dirFile{Format: dirFormat, Reader: 1, FSID: fsid.String(), OSD: osd.String()}
+		d.file = dirFile{Format: dirFormat, Reader: 1, Role: d.file.Role, FSID: fsid.String()}
+		if d.file.Role != roleMon {
+			d.file.OSD = osd.String()
+		}
 		return fsid, osd, nil
 	}
-	if fsid, err = parseUUID(d.file.FSID); err == nil {
+	if fsid, err = parseUUID(d.file.FSID); err == nil && d.file.Role != roleMon {
 		osd, err = parseUUID(d.file.OSD)
 	}
 	if err != nil {

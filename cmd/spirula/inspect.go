@@ -13,7 +13,6 @@ import (
 
 	"github.com/spirula/spirula/mds"
 	"github.com/spirula/spirula/osd"
-	"github.com/spirula/spirula/osd/disk"
 	"github.com/spirula/spirula/osd/kv"
 	"github.com/spirula/spirula/osd/store"
 	"github.com/spirula/spirula/rados"
@@ -21,11 +20,11 @@ import (
 
 // openStore opens the object store of a data directory that is not in use.
 func openStore(path string) (*dataDir, *store.Store, error) {
-	dir, err := openDir(path, false)
+	dir, err := openDir(path, roleAll, roleOSD)
 	if err != nil {
 		return nil, nil, err
 	}
-	d, err := disk.OpenDir(dir.path + "/" + osdDir)
+	d, err := openStoreDir(dir)
 	if err == nil {
 		var s *store.Store
 		if s, err = store.Open(d, store.Options{Log: slog.New(slog.DiscardHandler)}); err == nil {
@@ -118,7 +117,7 @@ func dumpCommand() *cobra.Command {
 }
 
 func dumpMon(_ context.Context, path string, w io.Writer) error {
-	dir, err := openDir(path, false)
+	dir, err := openDir(path, roleAll, roleMon)
 	if err != nil {
 		return err
 	}
@@ -156,13 +155,14 @@ func dumpOSD(_ context.Context, path string, w io.Writer) error {
 // withMeta runs f over the metadata pool: mon and OSD are started for it,
 // without gateways, and without taking the mds's rank.
 func withMeta(ctx context.Context, path string, f func(cl *cluster, meta *rados.IOCtx) error) error {
-	dir, err := openDir(path, false)
+	dir, err := openDir(path, roleAll)
 	if err != nil {
 		return err
 	}
 	defer dir.close()
 	var c config
 	c.each(func(s setting) { s.value.SetString(s.def) })
+	c.Mon = monOff
 	cl := newCluster(dir, slog.New(slog.DiscardHandler))
 	defer cl.close(ctx)
 	if err := cl.startCore(ctx, &c, func(error) {}); err != nil {

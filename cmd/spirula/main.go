@@ -2,6 +2,8 @@
 // namespace over it, and S3 and NFSv3 in front.
 //
 //	spirula up DIR        everything in one process
+//	spirula mon DIR       one monitor alone
+//	spirula osd DIR       one OSD alone, of a cluster with other processes
 //	spirula status        what a running one is doing
 //	spirula user ...      S3 users of a running one
 //	spirula config        the active settings
@@ -66,7 +68,7 @@ func run(args []string) int {
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(upCommand(), statusCommand(), userCommand(), configCommand(), versionCommand(),
+	root.AddCommand(upCommand(), monCommand(), osdCommand(), statusCommand(), userCommand(), configCommand(), versionCommand(),
 		dumpCommand(), fsckCommand(), crushtoolCommand(), osdmaptoolCommand())
 	usageArgs(root)
 	root.SetArgs(args)

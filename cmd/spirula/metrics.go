@@ -18,12 +18,12 @@ func (s *status) registry() *prometheus.Registry {
 	gauge := func(name, help string, f func() float64) {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f))
 	}
-	gauge("spirula_store_total_bytes", "size of the store", func() float64 { return float64(s.cl.store.Statfs().Total) })
-	gauge("spirula_store_free_bytes", "what a write may still take", func() float64 { return float64(s.cl.store.Statfs().Free) })
-	gauge("spirula_store_data_bytes", "allocated to data", func() float64 { return float64(s.cl.store.Statfs().Data) })
-	gauge("spirula_store_objects", "RADOS objects", func() float64 { return float64(s.cl.store.Statfs().Objects) })
-	registerCounters(r, "mon", &s.cl.mon.Metrics)
-	registerCounters(r, "osd", &s.cl.osd.Metrics)
+	gauge("spirula_store_total_bytes", "size of the store", func() float64 { return float64(s.cl.osd.store.Statfs().Total) })
+	gauge("spirula_store_free_bytes", "what a write may still take", func() float64 { return float64(s.cl.osd.store.Statfs().Free) })
+	gauge("spirula_store_data_bytes", "allocated to data", func() float64 { return float64(s.cl.osd.store.Statfs().Data) })
+	gauge("spirula_store_objects", "RADOS objects", func() float64 { return float64(s.cl.osd.store.Statfs().Objects) })
+	registerCounters(r, "mon", &s.cl.mon.mon.Metrics)
+	registerCounters(r, "osd", &s.cl.osd.osd.Metrics)
 	return r
 }
 

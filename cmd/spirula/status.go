@@ -61,7 +61,7 @@ func newStatus(cl *cluster, c *config, l *listeners, keys firstKeys, started tim
 }
 
 func (s *status) report() report {
-	fs := s.cl.store.Statfs()
+	fs := s.cl.osd.store.Statfs()
 	var mem runtime.MemStats
 	runtime.ReadMemStats(&mem)
 	r := report{
@@ -71,7 +71,7 @@ func (s *status) report() report {
 		Total: fs.Total, Free: fs.Free, Data: fs.Data, Objects: fs.Objects, Full: fs.Full,
 		Memory: mem.HeapInuse, Config: s.config.values(),
 	}
-	if m := s.cl.mon.OSDMap(); m != nil {
+	if m := s.cl.mon.mon.OSDMap(); m != nil {
 		r.Epoch = uint32(m.Epoch)
 	}
 	if fs.Full {

@@ -79,7 +79,7 @@ func up(ctx context.Context, path string, c *config, out io.Writer) error {
 	if err != nil {
 		return dirError(path, err)
 	}
-	dir, err := openDir(path, true)
+	dir, err := makeDir(path, roleAll)
 	if err != nil {
 		return err
 	}

@@ -84,13 +84,19 @@ func (d *Decoder) maps() map[Epoch][]byte {
 	return m
 }
 
-func encodeMWatchNotify(e *Encoder, _ *Parts, m *MWatchNotify) {
+// encodeMWatchNotify puts the result of a notify where clients look for it,
+// behind the message; what a watcher gets is within.
+func encodeMWatchNotify(e *Encoder, out *Parts, m *MWatchNotify) {
+	payload := m.Payload
+	if m.Event == EventNotifyComplete {
+		out.Data, payload = DataOf(payload), nil
+	}
 	e.U8(1)
 	e.U8(uint8(m.Event))
 	e.U64(m.Cookie)
 	e.U64(m.Version)
 	e.U64(m.NotifyID)
-	e.Bytes(m.Payload)
+	e.Bytes(payload)
 	e.I32(m.Result)
 	e.U64(m.Notifier)
 }
@@ -103,6 +109,9 @@ func decodeMWatchNotify(d *Decoder, in *Parts, m *MWatchNotify) {
 	m.NotifyID = d.U64()
 	if v >= 1 {
 		m.Payload = d.copyBytes()
+	}
+	if m.Event == EventNotifyComplete && len(m.Payload) == 0 {
+		m.Payload = in.takeData()
 	}
 	if in.Version >= 2 {
 		m.Result = d.I32()

@@ -27,7 +27,7 @@ type MWatchNotify struct {
 	Cookie   uint64 // the watcher's, or for EventNotifyComplete the notifier's
 	Version  uint64 // not used: 0
 	NotifyID uint64
-	Payload  []byte // the notifier's, or an encoded NotifyResult
+	Payload  []byte // the notifier's, or an encoded NotifyResult, which travels as data
 	Result   int32  // EventNotifyComplete: 0 or -ETIMEDOUT
 	Notifier uint64 // EventNotify: the notifier's global id
 }

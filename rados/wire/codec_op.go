@@ -33,9 +33,9 @@ const (
 
 func (c OpCode) form() opForm {
 	switch c {
-	case OpStat, OpListWatchers, OpListSnaps, OpGetXattrs, OpDelete, OpCreate, OpOmapClear:
+	case OpStat, OpListWatchers, OpListSnaps, OpGetXattrs, OpDelete, OpCreate, OpOmapClear, OpUndirty:
 		return formNone
-	case OpRead, OpSparseRead, OpSyncRead, OpTruncate, OpZero:
+	case OpRead, OpSparseRead, OpSyncRead, OpTruncate, OpTrimTrunc, OpZero:
 		return formRead
 	case OpWrite, OpWriteFull, OpAppend, OpCmpExt:
 		return formWrite
@@ -46,7 +46,7 @@ func (c OpCode) form() opForm {
 		return formXattr
 	case OpCall:
 		return formCall
-	case OpPGNLS:
+	case OpPGNLS, OpPGNLSFilter:
 		return formList
 	case OpRollback, OpNotify, OpNotifyAck:
 		return formNum
@@ -208,6 +208,10 @@ func (e *Encoder) opInput(op *Op) {
 			c = *op.Cursor
 		}
 		e.HObject(c)
+	case OpPGNLSFilter:
+		e.Str(op.Name)
+		e.Str(op.Name2)
+		e.Raw(op.Value)
 	case OpChecksum:
 		e.Raw(op.Value[min(1, len(op.Value)):])
 	case OpCopyFrom, OpCopyFrom2:
@@ -338,6 +342,11 @@ func (op *Op) input(form opForm, u *[unionSize]byte, p []byte) bool {
 		op.Name2 = string(d.Raw(int(u[1])))
 		op.Value = d.Raw(length(le.Uint32(u[3:])))
 	case formList:
+		if op.Code == OpPGNLSFilter {
+			op.Name, op.Name2 = d.Str(), d.Str()
+			op.Value = d.Raw(d.Len())
+			break
+		}
 		c := d.HObject()
 		op.Cursor = &c
 	case formChecksum:

@@ -29,9 +29,11 @@ func testOps() []Op {
 		{Code: OpCmpXattr, Name: "n", Num: 1 << 40, CmpOp: CmpGTE, CmpMode: CmpU64},
 		{Code: OpCall, Name: "lock", Name2: "lock", Value: []byte("input")},
 		{Code: OpPGNLS, Num: 1024, Gen: 5, Cursor: &h},
+		{Code: OpPGNLSFilter, Num: 1024, Gen: 5, Name: "pg", Name2: "filter", Value: []byte("filter, cursor")},
 		{Code: OpWrite, Off: 4096, Data: data("write"), Num: 1, Gen: 2},
 		{Code: OpWriteFull, Data: data("full")}, {Code: OpAppend, Data: data("append")},
-		{Code: OpTruncate, Off: 5}, {Code: OpZero, Off: 5, Len: 6}, {Code: OpDelete},
+		{Code: OpTruncate, Off: 5}, {Code: OpTrimTrunc, Off: 5, Num: 6, Gen: 7}, {Code: OpUndirty},
+		{Code: OpZero, Off: 5, Len: 6}, {Code: OpDelete},
 		{Code: OpCreate, Flags: OpExcl}, {Code: OpRollback, Num: 6},
 		{Code: OpWatch, Num: 77, Watch: WatchReconnect, Len: 30, Gen: 2},
 		{Code: OpOmapSetVals, KVs: []KV{{"k1", []byte("v1")}, {"k2", []byte("v2")}}},
@@ -150,7 +152,7 @@ func TestMalformedInput(t *testing.T) {
 			t.Errorf("%#x: its neighbour is %+v", op.Code, got[1])
 		}
 		switch op.Code {
-		case OpNotify, OpNotifyAck, OpOmapSetHeader, OpChecksum, OpGetXattrs, 0x220b: // any bytes will do
+		case OpNotify, OpNotifyAck, OpOmapSetHeader, OpChecksum, OpGetXattrs, OpPGNLSFilter, 0x220b: // any bytes will do
 			if got[0].Code != op.Code {
 				t.Errorf("%#x: %+v", op.Code, got[0])
 			}

@@ -25,7 +25,7 @@ func (e *Encoder) opOutput(code OpCode, r *OpResult) {
 		e.cloneSnaps(r)
 	case OpListWatchers:
 		e.watchers(r.Watchers)
-	case OpPGNLS:
+	case OpPGNLS, OpPGNLSFilter:
 		e.listing(r)
 	default:
 		e.Raw(r.Value)
@@ -129,7 +129,7 @@ func decodeOutput(code OpCode, r *OpResult, data Data, off, n int) bool {
 		d.cloneSnaps(r)
 	case OpListWatchers:
 		r.Watchers = d.watchers()
-	case OpPGNLS:
+	case OpPGNLS, OpPGNLSFilter:
 		d.listing(r)
 	default:
 		r.Value = p

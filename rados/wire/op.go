@@ -28,6 +28,7 @@ const (
 	OpCmpXattr          OpCode = 0x1303
 	OpCall              OpCode = 0x1401
 	OpPGNLS             OpCode = 0x1505
+	OpPGNLSFilter       OpCode = 0x1506
 	OpWrite             OpCode = 0x2201
 	OpWriteFull         OpCode = 0x2202
 	OpTruncate          OpCode = 0x2203
@@ -37,11 +38,13 @@ const (
 	OpCreate            OpCode = 0x220d
 	OpRollback          OpCode = 0x220e
 	OpWatch             OpCode = 0x220f
+	OpTrimTrunc         OpCode = 0x2213
 	OpOmapSetVals       OpCode = 0x2215
 	OpOmapSetHeader     OpCode = 0x2216
 	OpOmapClear         OpCode = 0x2217
 	OpOmapRmKeys        OpCode = 0x2218
 	OpCopyFrom          OpCode = 0x221a
+	OpUndirty           OpCode = 0x221c
 	OpSetAllocHint      OpCode = 0x2223
 	OpWriteSame         OpCode = 0x2226
 	OpOmapRmKeyRange    OpCode = 0x222c
@@ -53,6 +56,10 @@ const (
 // Writes reports whether the code's mode changes the object. CALL is decided
 // by the class method, not here.
 func (c OpCode) Writes() bool { return c&0x2000 != 0 }
+
+// Reads reports whether the code's mode reads the object. CALL is decided by
+// the class method, not here.
+func (c OpCode) Reads() bool { return c&0x1000 != 0 }
 
 // OpFlag modifies one operation of a vector.
 type OpFlag uint32
@@ -119,10 +126,10 @@ type OmapCmp struct {
 // Op is one operation of a vector. Which fields count depends on Code:
 //
 //	READ, SPARSE_READ, ZERO          Off, Len (Len 0 in READ: to the end), Num (truncate_size), Gen
-//	WRITE, CMPEXT                    Off, Data
+//	WRITE, CMPEXT                    Off, Data, Num (truncate_size), Gen
 //	WRITEFULL, APPEND                Data
 //	WRITESAME                        Off, Len (total), Data (the pattern)
-//	TRUNCATE                         Off (the new size)
+//	TRUNCATE, TRIMTRUNC              Off (the new size), Num (truncate_size), Gen
 //	CHECKSUM                         Off, Len, Num (chunk), Value (type byte, initial value)
 //	CREATE                           Flags & OpExcl
 //	SETXATTR                         Name, Value
@@ -140,6 +147,7 @@ type OmapCmp struct {
 //	NOTIFY, NOTIFY_ACK               Num (cookie), Value (input as on the wire)
 //	CALL                             Name (class), Name2 (method), Value (input)
 //	PGNLS                            Num (max), Gen, Cursor, Namespace in the locator
+//	PGNLS_FILTER                     the same without Cursor, Name, Name2, Value (the filter and the cursor)
 //	SETALLOCHINT                     Off (size of the object), Len (of a write), Num (flags)
 //	COPY_FROM, COPY_FROM2            Source
 //

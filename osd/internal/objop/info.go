@@ -21,12 +21,18 @@ type Info struct {
 	LastReq     wire.ReqID    // the client request that made this state
 	MTime       wire.Time     // of the last write, by the client's clock
 	Size        uint64        // bytes; the store's size of the object is the same
-	Whiteout    bool          // deleted, and here only for its SnapSet
-	HasSnapSet  bool          // the xattr "ss" is there
-	Watches     []Watch       // of a head, ascending by Client and Cookie; replaced, never changed
+	// TruncateSeq and TruncateSize are of the newest truncation that a
+	// client numbered (CephFS's do): a write numbered lower came late.
+	TruncateSeq  uint32
+	TruncateSize uint64
+	Whiteout     bool    // deleted, and here only for its SnapSet
+	HasSnapSet   bool    // the xattr "ss" is there
+	Watches      []Watch // of a head, ascending by Cookie and Client; replaced, never changed
 }
 
-const infoVersion = 1
+// infoVersion is the version of Info's records. 2 added the truncation and
+// the watches.
+const infoVersion = 2
 
 const (
 	infoWhiteout = 1 << iota
@@ -50,12 +56,18 @@ func (i *Info) Encode() []byte {
 	e.ReqID(i.LastReq)
 	e.I64(int64(i.MTime))
 	e.U64(i.Size)
+	e.U64(uint64(i.TruncateSeq))
+	e.U64(i.TruncateSize)
+	e.U64(uint64(len(i.Watches)))
+	for w := range i.Watches {
+		i.Watches[w].encode(e)
+	}
 	return e.Seal()
 }
 
 // DecodeInfo reads what Encode wrote; EIO if it is anything else.
 func DecodeInfo(p []byte) (Info, error) {
-	d, _ := record.Open("object info", p, infoVersion)
+	d, version := record.Open("object info", p, infoVersion)
 	var i Info
 	flags := d.U8()
 	i.Whiteout = flags&infoWhiteout != 0
@@ -66,6 +78,13 @@ func DecodeInfo(p []byte) (Info, error) {
 	i.LastReq = d.ReqID()
 	i.MTime = wire.Time(d.I64())
 	i.Size = d.U64()
+	if version >= 2 {
+		i.TruncateSeq = uint32(d.U64())
+		i.TruncateSize = d.U64()
+		for range d.Count() {
+			i.Watches = append(i.Watches, decodeWatch(d))
+		}
+	}
 	return i, d.End()
 }
 

@@ -6,11 +6,12 @@ import (
 	"github.com/spirula/spirula/rados/wire"
 )
 
+// omapReadable reports whether there can be an omap to read. Where a missing
+// object does not end the vector, its omap reads as empty.
+func (v *vector) omapReadable() bool { return v.live && v.srcStored }
+
 func (v *vector) omapList(op *wire.Op, res *wire.OpResult) wire.Errno {
-	if !v.live {
-		return wire.ENOENT
-	}
-	if !v.srcLive {
+	if !v.omapReadable() {
 		return 0
 	}
 	limit := int(min(op.Num, MaxOmapList))
@@ -35,10 +36,7 @@ func (v *vector) omapList(op *wire.Op, res *wire.OpResult) wire.Errno {
 }
 
 func (v *vector) omapHeader(res *wire.OpResult) wire.Errno {
-	if !v.live {
-		return wire.ENOENT
-	}
-	if !v.srcLive {
+	if !v.omapReadable() {
 		return 0
 	}
 	h, err := v.view.OmapHeader(v.src)
@@ -47,10 +45,7 @@ func (v *vector) omapHeader(res *wire.OpResult) wire.Errno {
 }
 
 func (v *vector) omapByKeys(op *wire.Op, res *wire.OpResult) wire.Errno {
-	if !v.live {
-		return wire.ENOENT
-	}
-	if !v.srcLive {
+	if !v.omapReadable() {
 		return 0
 	}
 	kvs, err := v.view.OmapGet(v.src, op.Keys)
@@ -64,15 +59,8 @@ func (v *vector) omapCmp(op *wire.Op) wire.Errno {
 	if !v.live {
 		return wire.ENOENT
 	}
-	for i := range op.OmapCmps {
-		switch op.OmapCmps[i].Op {
-		case wire.CmpEQ, wire.CmpLT, wire.CmpGT:
-		default:
-			return wire.EINVAL
-		}
-	}
 	have := map[string][]byte{}
-	if v.srcLive {
+	if v.srcStored {
 		keys := make([]string, len(op.OmapCmps))
 		for i := range op.OmapCmps {
 			keys[i] = op.OmapCmps[i].Key
@@ -87,9 +75,16 @@ func (v *vector) omapCmp(op *wire.Op) wire.Errno {
 	}
 	for i := range op.OmapCmps {
 		c := &op.OmapCmps[i]
-		ok, e := holds(bytes.Compare(have[c.Key], c.Value), c.Op)
-		if e != 0 {
-			return e
+		order, ok := bytes.Compare(have[c.Key], c.Value), false
+		switch c.Op {
+		case wire.CmpEQ:
+			ok = order == 0
+		case wire.CmpLT:
+			ok = order < 0
+		case wire.CmpGT:
+			ok = order > 0
+		default:
+			return wire.EINVAL
 		}
 		if !ok {
 			return wire.ECANCELED

@@ -6,14 +6,14 @@ import (
 	"github.com/spirula/spirula/rados/wire"
 )
 
-// modify is called before the first step that changes the object: it clones
-// the head when the snap context has a snapshot newer than the object's
-// SnapSet, so that the snapshot keeps what the head was.
+// modify is called before the first step that changes what clients see of the
+// object: it clones the head when the snap context has a snapshot newer than
+// the object's SnapSet, so that the snapshot keeps what the head was.
 func (v *vector) modify() {
-	if v.Changed {
+	if v.modified {
 		return
 	}
-	v.Changed = true
+	v.modified, v.Changed, v.UserChange = true, true, true
 	set := &v.Object.SnapSet
 	if !v.live || len(v.snaps) == 0 || v.snaps[0] <= set.Seq {
 		return
@@ -30,6 +30,11 @@ func (v *vector) modify() {
 	v.Txn.Clone(head, clone)
 	if v.was.Info.HasSnapSet {
 		v.Txn.RmXattr(clone, snapSetXattr)
+	}
+	if len(v.was.Info.Watches) > 0 { // they stay with the head
+		info := v.was.Info
+		info.Watches, info.HasSnapSet = nil, false
+		v.Txn.SetXattrs(clone, wire.KV{Key: infoXattr, Value: info.Encode()})
 	}
 	set.Clones = append(slices.Clone(set.Clones), c)
 	set.Seq = v.seq
@@ -61,7 +66,9 @@ func (v *vector) setOverlap(x []wire.Extent) {
 // that changed it.
 func (v *vector) settle() {
 	obj := &v.Object
-	obj.SnapSet.Seq = max(obj.SnapSet.Seq, v.seq)
+	if v.modified {
+		obj.SnapSet.Seq = max(obj.SnapSet.Seq, v.seq)
+	}
 	v.Bytes += int64(obj.Info.Size) - int64(v.was.Info.Size)
 	switch {
 	case v.live:
@@ -80,30 +87,35 @@ func (v *vector) rollback(snap wire.SnapID) wire.Errno {
 		return wire.EINVAL
 	}
 	at, ok := v.was.resolve(snap)
-	if !ok {
-		if v.live {
-			return v.remove()
-		}
+	switch {
+	case !ok && !v.live:
 		return 0
-	}
-	if at == wire.NoSnap {
+	case !ok && len(v.Object.Info.Watches) > 0:
+		return wire.EBUSY // a rollback does not take the object from its watchers
+	case !ok:
+		return v.remove()
+	case at == wire.NoSnap:
 		return 0
 	}
 	v.modify()
 	clones := v.Object.SnapSet.Clones
 	i := slices.IndexFunc(clones, func(c Clone) bool { return c.ID == at })
+	// What all versions from the clone to the head share does not change.
 	shared := clones[i].Overlap
-	if i == len(clones)-1 && clones[i].Size > 0 {
-		shared = []wire.Extent{{Off: 0, Len: clones[i].Size}}
-	}
-	for _, c := range clones[i+1 : max(i+1, len(clones)-1)] {
+	for _, c := range clones[i+1:] {
 		shared = intersect(shared, c.Overlap)
 	}
-	v.setOverlap(shared)
+	info := &v.Object.Info
+	changed := []wire.Extent{{Off: 0, Len: max(info.Size, clones[i].Size)}}
+	for _, x := range shared {
+		changed = subtract(changed, x)
+	}
+	for _, x := range changed {
+		v.dirty(x.Off, x.Len)
+	}
 	v.Txn.Clone(v.Object.id(at), v.Object.id(wire.NoSnap))
 	v.live = true
-	v.Object.Info.Size = clones[i].Size
-	v.newXattr, v.rmXattr = nil, nil
+	info.Size = clones[i].Size
 	return 0
 }
 

@@ -106,9 +106,20 @@ func TestSnapFacts(t *testing.T) {
 	if got := w.text("o", 1000); got != "0" {
 		t.Fatalf("after the delete: %q", got)
 	}
-	if r := w.at("o", ctx(2000, 2000), cmpU("a", wire.CmpEQ, 0), setx("a", "1")).Result; r != -2 {
-		t.Fatalf("compare on a whiteout: %d", r)
+	if r := w.at("o", ctx(2000, 2000), code(wire.OpRmXattr)).Result; r != -22 {
+		t.Fatalf("RMXATTR without a name: %d", r)
 	}
+	if r := w.at("o", ctx(2000, 2000), wire.Op{Code: wire.OpRmXattr, Name: "a"}).Result; r != -2 {
+		t.Fatalf("RMXATTR on a whiteout: %d", r)
+	}
+	// A comparison sees an object without xattrs, and the vector makes it.
+	if r := w.at("o", ctx(2000, 2000), cmpU("a", wire.CmpEQ, 1), setx("a", "1")).Result; r != -125 {
+		t.Fatalf("a comparison that fails on a whiteout: %d", r)
+	}
+	if r := w.at("o", ctx(2000, 2000), cmpU("a", wire.CmpEQ, 0), setx("a", "1")).Result; r != 0 {
+		t.Fatalf("a comparison on a whiteout: %d", r)
+	}
+	w.at("o", ctx(2000, 2000), del)
 	if r := w.at("o", ctx(2000, 2000), createExcl, full("n")).Result; r != 0 {
 		t.Fatalf("CREATE exclusive over a whiteout: %d", r)
 	}
@@ -130,7 +141,7 @@ func TestOverlap(t *testing.T) {
 		t.Fatal(d)
 	}
 	w.at("o", ctx(1, 1), wire.Op{Code: wire.OpRollback, Num: 1})
-	if o := w.load("o"); cmp.Diff(o.SnapSet.Clones[0].Overlap, []wire.Extent{{Off: 0, Len: 10}}) != "" {
+	if o := w.load("o"); cmp.Diff(o.SnapSet.Clones[0].Overlap, want[0].Overlap) != "" {
 		t.Fatalf("after a rollback: %+v", o.SnapSet)
 	}
 }

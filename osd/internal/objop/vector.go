@@ -5,89 +5,6 @@ import (
 	"github.com/spirula/spirula/rados/wire"
 )
 
-// Limits of requests and objects; Ceph's defaults.
-const (
-	MaxObjectName = 2048      // bytes
-	MaxNamespace  = 256       // bytes
-	MaxObjectSize = 128 << 20 // bytes
-	MaxWriteSize  = 90 << 20  // bytes of data in one vector
-	MaxXattrName  = 100       // bytes
-	MaxXattrValue = 64 << 10  // bytes
-	MaxOmapList   = 1024      // entries in one answer
-	MaxReplyVec   = 64        // bytes each operation of a write vector may answer under FlagReturnVec
-	MaxOps        = 20000     // operations of a vector
-)
-
-const e2big = wire.Errno(7) // a value over its limit
-
-// Request is one vector and what came with it.
-type Request struct {
-	Ops   []wire.Op
-	Snap  wire.SnapID // reads: which state
-	SnapC wire.SnapContext
-	Flags wire.OSDFlag
-	MTime wire.Time
-	ReqID wire.ReqID
-	Asker Asker // whose watches WATCH means
-	// Copies has, at the index of each COPY_FROM and COPY_FROM2, what it is
-	// to copy; nil if there is no such operation.
-	Copies []*Copied
-}
-
-// Writes reports whether the vector may change its object: whether it needs
-// exclusion, a version and a transaction.
-func Writes(ops []wire.Op) bool {
-	for i := range ops {
-		if ops[i].Code.Writes() {
-			return true
-		}
-	}
-	return false
-}
-
-// Frees reports whether a vector needs no space that it does not give back:
-// such run on a full OSD too.
-func Frees(ops []wire.Op) bool {
-	for i := range ops {
-		switch ops[i].Code {
-		case wire.OpDelete, wire.OpTruncate, wire.OpZero, wire.OpOmapClear, wire.OpOmapRmKeys,
-			wire.OpOmapRmKeyRange, wire.OpRmXattr:
-		default:
-			if ops[i].Code.Writes() {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-// Check refuses a vector that is wrong whatever the object holds. It reads
-// nothing but the request.
-func Check(name, namespace string, req *Request) wire.Errno {
-	switch {
-	case len(name) > MaxObjectName || len(namespace) > MaxNamespace:
-		return wire.ENAMETOOLONG
-	case len(req.Ops) > MaxOps:
-		return wire.EINVAL
-	case !Writes(req.Ops):
-		return 0
-	case req.Snap != wire.NoSnap && req.Snap != 0:
-		return wire.EINVAL
-	case !req.SnapC.Valid() || req.SnapC.Seq > wire.MaxSnap:
-		return wire.EINVAL
-	}
-	total := 0
-	for i := range req.Ops {
-		if op := &req.Ops[i]; op.Code.Writes() {
-			total += op.Data.Len()
-		}
-	}
-	if total > MaxWriteSize {
-		return wire.EMSGSIZE
-	}
-	return 0
-}
-
 // Outcome is what a vector did, or would do: nothing has happened until its
 // Txn is queued.
 type Outcome struct {
@@ -108,16 +25,32 @@ type Outcome struct {
 	// Clones and Bytes are by how much the number of clones, and of bytes
 	// in heads and clones, changed.
 	Clones, Bytes int64
-	// UserChange says that the object's user version moves on: false for a
-	// vector that changes watches alone.
+	// UserChange says that the object's user version moves on (UserVersion):
+	// false for a vector that changes watches alone.
 	UserChange bool
 	Effects    Effects
 
-	owned []wire.Data // made here for Txn; released by Release
+	copied *Copied     // COPY_FROM was the only change: the versions of its source are kept
+	owned  []wire.Data // made here for Txn; released by Release
+}
+
+// UserVersion is the object's user version once the change has the PG's
+// version: that, or more if the object had come further elsewhere before it
+// was copied here; a copy's is its source's.
+func (o *Outcome) UserVersion(version uint64) uint64 {
+	switch {
+	case !o.UserChange:
+		return o.Object.Info.UserVersion
+	case o.copied != nil:
+		return o.copied.UserVersion
+	}
+	return max(version, o.Object.Info.UserVersion+1)
 }
 
 // Finish gives the change its version: it adds the object's records to the
-// Txn. It is called once, before Txn is queued, and only if Changed.
+// Txn. It is called once, before Txn is queued, and only if Changed. user is
+// what UserVersion gave, 0 for changes that are not the client's (trimming,
+// watches); then req and mtime don't count.
 func (o *Outcome) Finish(version wire.EVersion, user uint64, req wire.ReqID, mtime wire.Time) {
 	obj := &o.Object
 	if !obj.Stored {
@@ -125,10 +58,14 @@ func (o *Outcome) Finish(version wire.EVersion, user uint64, req wire.ReqID, mti
 	}
 	obj.Info.Prior = obj.Info.Version
 	obj.Info.Version = version
-	if user != 0 {
+	if user != 0 && o.UserChange {
 		obj.Info.UserVersion = user
 		obj.Info.LastReq = req
-		obj.Info.MTime = mtime
+		if o.copied != nil {
+			obj.Info.MTime = o.copied.MTime
+		} else if mtime != 0 {
+			obj.Info.MTime = mtime
+		}
 	}
 	obj.Info.HasSnapSet = !obj.SnapSet.empty()
 	kvs := make([]wire.KV, 1, 2)
@@ -164,17 +101,17 @@ type vector struct {
 	*Outcome
 
 	write bool // the vector may change the object
+	index int  // of the operation that runs
+	steps int  // operations begun, those of class methods included
 
 	// What reads see: the committed head, or the clone that Snap shows.
-	src     store.ObjectID
-	srcLive bool
-	srcInfo Info
+	src       store.ObjectID
+	srcStored bool // it is there, if only as a whiteout
 
 	live     bool          // whether the object exists as of the operations so far
+	modified bool          // data, xattrs or omap changed, or whether it exists
 	snaps    []wire.SnapID // of the effective snap context
 	seq      wire.SnapID
-	newXattr []string // set or removed earlier in this vector
-	rmXattr  []string
 }
 
 // Run executes the vector of req on was. results, if it has room, is the
@@ -203,17 +140,18 @@ func Run(view View, was *Object, req *Request, results []wire.OpResult) *Outcome
 		v.finish()
 	}
 	if v.Result < 0 {
-		v.Changed = false
+		v.Changed, v.UserChange, v.copied = false, false, nil
 		v.Object = *was
 		v.Txn.Reset()
 		v.SnapsAdded, v.SnapsGone, v.Clones, v.Bytes = nil, nil, 0, 0
+		v.Effects = Effects{}
 	}
 	return v.Outcome
 }
 
 // prepare finds what the vector reads and the snap context it writes under.
 func (v *vector) prepare() wire.Errno {
-	v.src, v.srcLive, v.srcInfo = v.was.id(wire.NoSnap), v.live, v.was.Info
+	v.src, v.srcStored = v.was.id(wire.NoSnap), v.was.Stored
 	if v.write {
 		return v.prepareSnapContext()
 	}
@@ -232,15 +170,14 @@ func (v *vector) prepare() wire.Errno {
 		return wire.ENOENT
 	}
 	if at != wire.NoSnap {
-		v.src, v.srcLive, v.live = v.was.id(at), true, true
+		v.src, v.srcStored, v.live = v.was.id(at), true, true
 		raw, err := v.view.Xattr(v.src, infoXattr)
 		if err == nil {
-			v.srcInfo, err = DecodeInfo(raw)
+			v.Object.Info, err = DecodeInfo(raw)
 		}
 		if err != nil {
 			return wire.EIO
 		}
-		v.Object.Info = v.srcInfo
 	}
 	return 0
 }
@@ -257,24 +194,45 @@ func (v *vector) prepareSnapContext() wire.Errno {
 	return 0
 }
 
-// ops runs the operations in their order and sets Result.
+// ops runs the operations in their order and sets Result: the first error
+// that counts, or what the last operation left that sets one.
 func (v *vector) ops() {
 	for i := range v.req.Ops {
 		op, res := &v.req.Ops[i], &v.Results[i]
-		rval, err := v.do(op, res)
-		if err != 0 {
-			rval = -int32(err)
-		}
-		res.Rval = rval
+		v.index = i
+		rval := v.run(op, res)
 		switch {
 		case rval < 0 && op.Flags&wire.OpFailOK != 0:
+			v.Result = 0
 		case rval < 0:
 			v.Result = rval
 			return
-		case rval > 0:
+		case !silent(op.Code):
 			v.Result = rval
 		}
 	}
+}
+
+// silent reports whether an operation that passes leaves the vector's result
+// as it was: so do Ceph's.
+func silent(c wire.OpCode) bool {
+	switch c {
+	case wire.OpStat, wire.OpOmapGetKeys, wire.OpOmapGetVals, wire.OpOmapGetHeader, wire.OpOmapGetValsByKeys:
+		return true
+	}
+	return false
+}
+
+// run runs one operation of the vector or of a class method, and gives its
+// value.
+func (v *vector) run(op *wire.Op, res *wire.OpResult) int32 {
+	v.steps++
+	rval, e := v.do(op, res)
+	if e != 0 {
+		rval = -int32(e)
+	}
+	res.Rval = rval
+	return rval
 }
 
 // finish completes a vector whose operations all passed.
@@ -282,7 +240,6 @@ func (v *vector) finish() {
 	if !v.Changed {
 		return
 	}
-	v.UserChange = true
 	v.settle()
 	if v.req.Flags&wire.FlagReturnVec == 0 {
 		v.Result = 0
@@ -292,8 +249,8 @@ func (v *vector) finish() {
 	for i := range v.Results {
 		if replySize(&v.req.Ops[i], &v.Results[i]) > MaxReplyVec {
 			v.Result = -int32(wire.EOVERFLOW)
-			v.dropResults()
-			return
+			v.Results[i].Data.Release()
+			v.Results[i] = wire.OpResult{Rval: v.Result}
 		}
 	}
 }
@@ -317,6 +274,16 @@ func replySize(op *wire.Op, r *wire.OpResult) int {
 // do runs one operation. The first value counts when the errno is 0.
 func (v *vector) do(op *wire.Op, res *wire.OpResult) (int32, wire.Errno) {
 	switch op.Code {
+	case wire.OpInvalid:
+		return 0, wire.EINVAL
+	case wire.OpCall:
+		return v.call(op, res), 0
+	case wire.OpWatch:
+		return 0, v.watch(op)
+	case wire.OpListWatchers:
+		return 0, v.listWatchers(res)
+	case wire.OpNotify, wire.OpNotifyAck:
+		return 0, v.notify(op)
 	case wire.OpRead, wire.OpSyncRead:
 		return 0, v.read(op, res)
 	case wire.OpStat:
@@ -356,15 +323,15 @@ func (v *vector) do(op *wire.Op, res *wire.OpResult) (int32, wire.Errno) {
 func (v *vector) change(op *wire.Op) wire.Errno {
 	switch op.Code {
 	case wire.OpWrite:
-		return v.writeAt(op.Off, op.Data)
+		return v.writeOp(op)
 	case wire.OpAppend:
 		return v.writeAt(v.Object.Info.Size, op.Data)
 	case wire.OpWriteFull:
 		return v.writeFull(op.Data)
 	case wire.OpWriteSame:
 		return v.writeSame(op)
-	case wire.OpTruncate:
-		return v.truncate(op.Off)
+	case wire.OpTruncate, wire.OpTrimTrunc:
+		return v.truncateOp(op)
 	case wire.OpZero:
 		return v.zero(op.Off, op.Len)
 	case wire.OpCreate:
@@ -373,9 +340,16 @@ func (v *vector) change(op *wire.Op) wire.Errno {
 		return v.remove()
 	case wire.OpRollback:
 		return v.rollback(wire.SnapID(op.Num))
+	case wire.OpCopyFrom, wire.OpCopyFrom2:
+		return v.copyFrom(op)
 	case wire.OpSetAllocHint:
 		v.touch()
 		return 0
+	case wire.OpUndirty:
+		if !v.live {
+			return wire.ENOENT
+		}
+		return 0 // there is no cache above to be dirty in
 	case wire.OpSetXattr:
 		return v.setXattr(op)
 	case wire.OpRmXattr:

@@ -34,8 +34,8 @@ func checkXattrName(name string) wire.Errno {
 }
 
 func (v *vector) getXattr(op *wire.Op, res *wire.OpResult) wire.Errno {
-	if e := v.readable(); e != 0 {
-		return e
+	if !v.srcStored {
+		return wire.ENOENT
 	}
 	if op.Name == "" {
 		return wire.ENODATA
@@ -49,8 +49,8 @@ func (v *vector) getXattr(op *wire.Op, res *wire.OpResult) wire.Errno {
 }
 
 func (v *vector) getXattrs(res *wire.OpResult) wire.Errno {
-	if e := v.readable(); e != 0 {
-		return e
+	if !v.srcStored {
+		return wire.ENOENT
 	}
 	all, err := v.view.Xattrs(v.src)
 	if err != nil {
@@ -66,9 +66,10 @@ func (v *vector) getXattrs(res *wire.OpResult) wire.Errno {
 }
 
 // cmpXattr compares given OP stored. A match is 1. A missing xattr counts as
-// empty, or 0; a missing object is ENOENT even behind a CREATE.
+// empty, or 0; a missing object is ENOENT even behind a CREATE, but a whiteout
+// is only an object without xattrs.
 func (v *vector) cmpXattr(op *wire.Op) (int32, wire.Errno) {
-	if !v.srcLive {
+	if !v.srcStored {
 		return 0, wire.ENOENT
 	}
 	var stored []byte
@@ -154,12 +155,11 @@ func (v *vector) setXattr(op *wire.Op) wire.Errno {
 		return e2big
 	}
 	v.touch()
-	v.newXattr = append(v.newXattr, op.Name)
-	v.rmXattr = slices.DeleteFunc(v.rmXattr, func(n string) bool { return n == op.Name })
 	v.Txn.SetXattrs(v.Object.id(wire.NoSnap), wire.KV{Key: userPrefix + op.Name, Value: op.Value})
 	return 0
 }
 
+// removeXattr does not mind if the xattr is not there.
 func (v *vector) removeXattr(op *wire.Op) wire.Errno {
 	if e := checkXattrName(op.Name); e != 0 {
 		return e
@@ -167,20 +167,7 @@ func (v *vector) removeXattr(op *wire.Op) wire.Errno {
 	if !v.live {
 		return wire.ENOENT
 	}
-	if !slices.Contains(v.newXattr, op.Name) {
-		if !v.srcLive || slices.Contains(v.rmXattr, op.Name) {
-			return wire.ENODATA
-		}
-		if _, found, e := v.storedXattr(op.Name); e != 0 || !found {
-			if e == 0 {
-				e = wire.ENODATA
-			}
-			return e
-		}
-	}
 	v.modify()
-	v.rmXattr = append(v.rmXattr, op.Name)
-	v.newXattr = slices.DeleteFunc(v.newXattr, func(n string) bool { return n == op.Name })
 	v.Txn.RmXattr(v.Object.id(wire.NoSnap), userPrefix+op.Name)
 	return 0
 }

@@ -1,9 +1,12 @@
 package osd
 
 import (
+	"bytes"
+	"encoding/binary"
 	"math/bits"
 
 	"github.com/spirula/spirula/osd/internal/objop"
+	"github.com/spirula/spirula/osd/store"
 	"github.com/spirula/spirula/rados/clustermap"
 	"github.com/spirula/spirula/rados/wire"
 )
@@ -23,7 +26,7 @@ func (o *op) listPG() {
 	results := o.inline[:0]
 	result := -int32(wire.EOPNOTSUPP)
 	cur := o.osd.current.Load()
-	if pool := cur.Pool(g.id.Pool); pool != nil && len(o.m.Ops) == 1 && o.m.Ops[0].Code == wire.OpPGNLS {
+	if pool := cur.Pool(g.id.Pool); pool != nil && len(o.m.Ops) == 1 {
 		results = o.inline[:1]
 		result = g.list1(pool, &o.m.Ops[0], o.m.Locator.Namespace, &results[0])
 	}
@@ -54,9 +57,85 @@ func bounds(pool *clustermap.Pool, id wire.PGID) (first, end wire.HObject) {
 	return first, wire.HObject{Pool: id.Pool, Hash: bits.Reverse32(uint32(next)), Snap: wire.NoSnap}
 }
 
-// list1 fills res with heads from the cursor on and says 1 if these were the
-// PG's last, else 0; or a negative Errno.
+// listing is what a PGNLS asks for.
+type listing struct {
+	namespace string
+	want      int           // entries
+	cursor    *wire.HObject // nil: from the beginning
+	match     func(store.ObjectID) (bool, error)
+}
+
+// opPGNLSFilter is PGNLS with a filter; the answer has PGNLS's format.
+const opPGNLSFilter wire.OpCode = 0x1506
+
+// list1 fills res for a PGNLS and says 1 if it has the PG's last object, else
+// 0; or a negative Errno.
 func (g *group) list1(pool *clustermap.Pool, op *wire.Op, namespace string, res *wire.OpResult) int32 {
+	l := listing{namespace: namespace, match: func(store.ObjectID) (bool, error) { return true, nil }}
+	switch op.Code {
+	case wire.OpPGNLS:
+		l.want, l.cursor = int(min(max(op.Num, 1), maxList)), op.Cursor
+		return g.listHeads(pool, &l, res)
+	case opPGNLSFilter:
+		if e := g.filter(op, &l); e != 0 {
+			return -int32(e)
+		}
+		result := g.listHeads(pool, &l, res)
+		res.Value = encodeListing(res)
+		return result
+	}
+	return -int32(wire.EOPNOTSUPP)
+}
+
+// filter reads the input of a PGNLS_FILTER: two names that are always the
+// same, the filter's and its parameters, and the cursor. The one filter there
+// is, "plain", takes an xattr as the store names it, and its value.
+func (g *group) filter(op *wire.Op, l *listing) wire.Errno {
+	d := wire.NewDecoder(op.Value)
+	d.Str()
+	d.Str()
+	if kind := d.Str(); kind != "plain" || op.Raw == nil {
+		return wire.EINVAL
+	}
+	name, value := d.Str(), bytes.Clone(d.Bytes())
+	cursor := d.HObject()
+	if d.Err() != nil {
+		return wire.EINVAL
+	}
+	l.cursor = &cursor
+	l.want = int(min(max(binary.LittleEndian.Uint64(op.Raw[:8]), 1), maxList))
+	l.match = func(id store.ObjectID) (bool, error) {
+		v, err := g.osd.store.Xattr(id, name)
+		if e := wire.ErrnoOf(err); e == wire.ENODATA || e == wire.ENOENT {
+			return false, nil
+		}
+		return err == nil && bytes.Equal(v, value), err
+	}
+	return 0
+}
+
+// encodeListing gives a listing as PGNLS answers it.
+func encodeListing(r *wire.OpResult) []byte {
+	e := wire.Encoder{}
+	b := e.Begin(1, 1)
+	c := wire.MaxHObject
+	if r.Cursor != nil {
+		c = *r.Cursor
+	}
+	e.HObject(c)
+	e.Count(len(r.List))
+	for _, l := range r.List {
+		e.Str(l.Namespace)
+		e.Str(l.Name)
+		e.Str(l.Key)
+	}
+	e.End(b)
+	return e.B
+}
+
+// listHeads fills res with heads from the cursor on and says 1 if these were the
+// PG's last, else 0; or a negative Errno.
+func (g *group) listHeads(pool *clustermap.Pool, l *listing, res *wire.OpResult) int32 {
 	first, end := bounds(pool, g.id.PGID)
 	stop := end
 	if end.Max {
@@ -65,13 +144,12 @@ func (g *group) list1(pool *clustermap.Pool, op *wire.Op, namespace string, res 
 		stop.Snap = 0
 	}
 	at := first
-	if op.Cursor != nil && op.Cursor.Compare(first) > 0 {
-		at = *op.Cursor
+	if l.cursor != nil && l.cursor.Compare(first) > 0 {
+		at = *l.cursor
 	}
 	if at.Compare(stop) > 0 {
 		return -int32(wire.EAGAIN)
 	}
-	want := int(min(max(op.Num, 1), maxList))
 	clone := wire.HObject{} // head of the last clone seen
 	for scanned := 0; scanned < maxListScan; {
 		ids, more, err := g.osd.store.List(g.id.Shard, at, stop, 512)
@@ -85,11 +163,11 @@ func (g *group) list1(pool *clustermap.Pool, op *wire.Op, namespace string, res 
 				clone = id.Head()
 				continue
 			}
-			if len(res.List) == want {
+			if len(res.List) == l.want {
 				res.Cursor = &at
 				return 0
 			}
-			if namespace != allNamespaces && id.Namespace != namespace {
+			if l.namespace != allNamespaces && id.Namespace != l.namespace {
 				continue
 			}
 			// Only a head with clones can be a whiteout, and clones come first.
@@ -97,6 +175,11 @@ func (g *group) list1(pool *clustermap.Pool, op *wire.Op, namespace string, res 
 				if gone, err := objop.Whiteout(g.osd.store, id); err != nil || gone {
 					continue
 				}
+			}
+			if ok, err := l.match(id); err != nil {
+				return -int32(wire.EIO)
+			} else if !ok {
+				continue
 			}
 			res.List = append(res.List, wire.ListEntry{Namespace: id.Namespace, Name: id.Name, Key: id.Key})
 		}

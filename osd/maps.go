@@ -200,6 +200,7 @@ func (d *OSD) install(prev, next *clustermap.OSDMap, inc []byte) error {
 	d.mapMu.Unlock()
 	d.retryPeers()
 	d.wakeSessions()
+	d.requester.kick()
 	d.log.Debug("map", "epoch", next.Epoch)
 	if d.listener != nil {
 		d.boot()

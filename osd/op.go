@@ -99,6 +99,10 @@ func (o *op) execute() {
 		o.group.mu.Unlock()
 		o.osd.post(letters)
 	}
+	if o.copies() {
+		o.fetch()
+		return
+	}
 	if o.trim != 0 {
 		o.out = objop.Trim(&b.state, o.trim)
 	} else {

@@ -44,12 +44,16 @@ type OSD struct {
 	incs         map[wire.Epoch][]byte // encoded increments of late, for clients
 	waitingPeers []peerMsg             // likewise
 
-	seq      *store.Sequencer // of metaPG
-	runner   *runner
-	listener msgr.Listener
-	cancel   context.CancelFunc
-	maps     chan *wire.MOSDMap
-	mapsLost atomic.Bool // a message found no room in maps
+	seq       *store.Sequencer // of metaPG
+	runner    *runner
+	copier    *runner // fetches the sources of copies
+	teller    *runner // runs commands
+	settings  *settings
+	requester *requester
+	listener  msgr.Listener
+	cancel    context.CancelFunc
+	maps      chan *wire.MOSDMap
+	mapsLost  atomic.Bool // a message found no room in maps
 	// unsubscribe ends the subscription; takeMaps' alone once it runs.
 	unsubscribe context.CancelFunc
 	work        sync.WaitGroup // background goroutines
@@ -64,6 +68,8 @@ type OSD struct {
 	heldBytes   atomic.Int64 // data of requests that are parked or held
 	watches     atomic.Int64
 	notifies    atomic.Int64 // under way
+	telling     atomic.Int64 // commands that wait or run
+	reports     atomic.Uint32
 	nextNotify  atomic.Uint32
 	nextBackoff atomic.Uint64
 	nearEnd     atomic.Bool // the store is past failsafeFull
@@ -100,6 +106,10 @@ func New(o Options) (*OSD, error) {
 	d.groups.Store(&map[wire.PGID]*group{})
 	d.seq = o.Store.NewSequencer()
 	d.runner = newRunner(o.Workers)
+	d.copier = newRunner(maxCopies)
+	d.teller = newRunner(1)
+	d.settings = newSettings()
+	d.requester = newRequester(d)
 	d.peers.conns = map[int32]*peer{}
 	if err := d.load(); err != nil {
 		return nil, wire.Wrap("osd open", d.name.String(), err)
@@ -158,6 +168,9 @@ func (d *OSD) close() {
 		d.cancel()
 		d.work.Wait()
 	}
+	d.requester.close()
+	d.copier.close()
+	d.teller.close()
 	d.runner.close()
 	d.txns.Wait()
 	d.peers.close()
@@ -181,6 +194,8 @@ func (d *OSD) Dispatch(c msgr.Conn, m wire.Message) {
 		d.handleOp(c, m)
 	case *wire.MOSDBackoff:
 		d.handleBackoff(d.session(c), m)
+	case *wire.MCommand:
+		d.handleCommand(c, m)
 	case *wire.MPing:
 	case *pg.RepOp, *pg.RepAck, *pg.Query, *pg.Notify:
 		d.handlePeer(m)
@@ -212,6 +227,7 @@ func (d *OSD) reportLoop(ctx context.Context) {
 		case <-stats.C:
 			d.checkFull()
 			d.report()
+			d.countSlow()
 			d.tick()
 		}
 	}
@@ -253,6 +269,7 @@ func (d *OSD) report() {
 	if !d.serving.Load() {
 		return
 	}
+	d.reports.Add(1)
 	fs := d.store.Statfs()
 	m := &wire.MOSDStats{OSD: d.opts.ID, Total: uint64(max(fs.Total, 0)), Avail: uint64(max(fs.Free, 0)),
 		Used: uint64(max(fs.Total-fs.Free, 0)), PGs: map[wire.PGID]wire.PGStat{}}

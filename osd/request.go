@@ -145,21 +145,6 @@ func (d *OSD) check(o *op, cur *clustermap.OSDMap, pool *clustermap.Pool) wire.E
 	return 0
 }
 
-// permit refuses what the sender's caps do not allow.
-func (d *OSD) permit(o *op, cur *clustermap.OSDMap, pool *clustermap.Pool) wire.Errno {
-	if _, all := o.session.caps.(everything); all {
-		return 0
-	}
-	n := needOf(o.m.Ops)
-	n.pool, n.poolName = pool, cur.PoolNames[o.m.PG.Pool]
-	n.namespace, n.object = o.m.Locator.Namespace, o.m.Object
-	if !o.session.caps.allows(&n) {
-		d.Metrics.Denied.Add(1)
-		return wire.EPERM
-	}
-	return 0
-}
-
 // effectiveContext is the snap context of a write: the pool's if it is in
 // pool-snap mode and newer, and without snapshots that are being removed,
 // whose clones would never be trimmed.

@@ -22,8 +22,118 @@ type Copied struct {
 const (
 	copyTruncateSeq = 1 << 5   // COPY_FROM2: the request has the truncation
 	copyFlags       = 1<<6 - 1 // all there are
-	copyMaxOmap     = 64 << 20 // bytes of omap that are copied; more are EFBIG
 )
+
+// Bounds of a Fetch.
+const (
+	fetchPiece    = 4 << 20  // bytes of data in one answer
+	fetchOmap     = 64 << 20 // bytes of omap in all; more are EFBIG
+	fetchRestarts = 8        // because the source changed meanwhile; then EBUSY
+)
+
+// Fetch reads the source of a COPY_FROM, in pieces, with vectors that any OSD
+// answers. The one who runs it sends the vector of Ops to the primary of the
+// source, at CopySource.Snap, and gives the answer to Take, until that says
+// that Copied is complete or has an Err.
+type Fetch struct {
+	src      *wire.CopySource
+	c        Copied
+	version  uint64 // that every further piece must be of
+	begun    bool
+	after    string // the last omap key had
+	more     bool   // the omap goes on
+	omap     int    // bytes had
+	restarts int
+}
+
+// NewFetch starts reading a source.
+func NewFetch(src *wire.CopySource) *Fetch { return &Fetch{src: src, version: src.Version} }
+
+// Ops gives the next vector.
+func (f *Fetch) Ops() []wire.Op {
+	var ops []wire.Op
+	if f.version != 0 {
+		ops = append(ops, wire.Op{Code: wire.OpAssertVer, Num: f.version})
+	}
+	if !f.begun {
+		ops = append(ops, wire.Op{Code: wire.OpStat}, wire.Op{Code: wire.OpGetXattrs}, wire.Op{Code: wire.OpOmapGetHeader})
+	}
+	if !f.begun || uint64(f.c.Data.Len()) < f.c.Size {
+		ops = append(ops, wire.Op{Code: wire.OpRead, Off: uint64(f.c.Data.Len()), Len: fetchPiece,
+			Flags: wire.OpFlag(f.src.Advice) &^ (wire.OpExcl | wire.OpFailOK)})
+	}
+	if !f.begun || f.more {
+		ops = append(ops, wire.Op{Code: wire.OpOmapGetVals, Name: f.after, Num: MaxOmapList})
+	}
+	return ops
+}
+
+// Take takes the answer to the vector of Ops: its result, the user version
+// that came with it, and the operations' results, whose Data go over to it.
+func (f *Fetch) Take(ops []wire.Op, result int32, user uint64, results []wire.OpResult) (done bool) {
+	if result >= 0 && len(results) != len(ops) {
+		result = -int32(wire.EIO)
+	}
+	if result < 0 {
+		for i := range results {
+			results[i].Data.Release()
+		}
+		e := wire.Errno(-result)
+		if f.begun && f.src.Version == 0 && (e == wire.ERANGE || e == wire.EOVERFLOW) && f.restarts < fetchRestarts {
+			f.c.Data.Release()
+			*f = Fetch{src: f.src, restarts: f.restarts + 1}
+			return false
+		}
+		return f.fail(e)
+	}
+	had := f.c.Data.Len()
+	for i := range ops {
+		r := &results[i]
+		switch ops[i].Code {
+		case wire.OpStat:
+			f.c.Size, f.c.MTime = r.Size, r.MTime
+		case wire.OpGetXattrs:
+			f.c.Xattrs = r.KVs
+		case wire.OpOmapGetHeader:
+			f.c.OmapHeader = r.Value
+		case wire.OpRead:
+			f.c.Data.AppendData(r.Data)
+		case wire.OpOmapGetVals:
+			f.takeOmap(r)
+		}
+	}
+	f.begun, f.version, f.c.UserVersion = true, user, user
+	n := uint64(f.c.Data.Len())
+	switch {
+	case f.c.Size > MaxObjectSize || f.omap > fetchOmap:
+		return f.fail(wire.EFBIG)
+	case n > f.c.Size || n < f.c.Size && f.c.Data.Len() == had:
+		return f.fail(wire.EIO)
+	}
+	return n == f.c.Size && !f.more
+}
+
+func (f *Fetch) takeOmap(r *wire.OpResult) {
+	f.c.Omap = append(f.c.Omap, r.KVs...)
+	for _, kv := range r.KVs {
+		f.omap += len(kv.Key) + len(kv.Value)
+		f.after = kv.Key
+	}
+	f.more = r.More && len(r.KVs) > 0
+}
+
+// fail ends the Fetch without a copy.
+func (f *Fetch) fail(e wire.Errno) bool {
+	if f.restarts == fetchRestarts && (e == wire.ERANGE || e == wire.EOVERFLOW) {
+		e = wire.EBUSY
+	}
+	f.c.Data.Release()
+	f.c = Copied{Err: e}
+	return true
+}
+
+// Copied gives what was read; its Data go over to the caller.
+func (f *Fetch) Copied() *Copied { return &f.c }
 
 // Self reports whether a COPY_FROM's source is its own object's head.
 func (o *Object) self(src *wire.CopySource) bool {

@@ -41,4 +41,20 @@
 // daemon's, who learns by Outcome.Effects what it has to do.
 //
 // COPY_FROM finds its source, already read by the daemon, in Request.Copies.
+// A Fetch says with which vectors it is read from its primary, and gathers
+// the answers; it holds no lock meanwhile, and a source that changes under it
+// is read again. The copy has data, xattrs, omap, time and user version of
+// its source, and keeps its own watches.
+//
+// # Versions
+//
+// The user version of an object is Outcome.UserVersion of the PG's version;
+// the log entry and the answer must have the same.
+//
+// # Classes
+//
+// CALL runs a method of package cls on the object of the vector, by the rules
+// of its other operations. Whether a vector writes depends on its methods, so
+// does what caps it needs (DemandOf). Unknown classes and methods are
+// EOPNOTSUPP for the whole vector, whatever else is in it.
 package objop

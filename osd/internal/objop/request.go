@@ -33,10 +33,6 @@ type Request struct {
 	// Now is the time by the OSD's clock, for what expires (locks). 0 stands
 	// for MTime.
 	Now wire.Time
-	// Connected reports whether the asker's watch with the cookie is tied to
-	// the connection that this request came by; a ping of one that is not
-	// fails with ETIMEDOUT, so that the client registers again. nil: all are.
-	Connected func(cookie uint64) bool
 	// Copies has, at the index of each COPY_FROM and COPY_FROM2, what it is
 	// to copy; nil if there is no such operation.
 	Copies []*Copied
@@ -63,17 +59,6 @@ func writes(op *wire.Op) bool {
 func Writes(ops []wire.Op) bool {
 	for i := range ops {
 		if writes(&ops[i]) {
-			return true
-		}
-	}
-	return false
-}
-
-// Ordered reports whether a vector that does not write must nevertheless wait
-// for the object's earlier writes, and they not overtake it: one with a ping.
-func Ordered(ops []wire.Op) bool {
-	for i := range ops {
-		if ops[i].Code == wire.OpWatch {
 			return true
 		}
 	}

@@ -59,7 +59,7 @@ func (o *Outcome) Finish(version wire.EVersion, user uint64, req wire.ReqID, mti
 	obj.Info.Prior = obj.Info.Version
 	obj.Info.Version = version
 	if user != 0 && o.UserChange {
-		obj.Info.UserVersion = user
+		obj.Info.UserVersion = o.UserVersion(user)
 		obj.Info.LastReq = req
 		if o.copied != nil {
 			obj.Info.MTime = o.copied.MTime

@@ -99,9 +99,6 @@ func (v *vector) watch(op *wire.Op) wire.Errno {
 		if !found {
 			return wire.ENOTCONN
 		}
-		if op.Watch == wire.WatchPing && v.req.Connected != nil && !v.req.Connected(cookie) {
-			return wire.ETIMEDOUT
-		}
 	case wire.WatchUnwatch:
 		if !found {
 			return 0
@@ -156,20 +153,4 @@ func (v *vector) notify(op *wire.Op) wire.Errno {
 	}
 	v.Effects.Acks = append(v.Effects.Acks, v.index)
 	return 0
-}
-
-// DropWatch is the change that takes one watch out of an object, for a
-// watcher who was not heard of in time. It is nothing if the watch is gone.
-func DropWatch(was *Object, client wire.EntityName, cookie uint64) *Outcome {
-	out := &Outcome{Object: *was}
-	at, found := findWatch(was.Info.Watches, client, cookie)
-	if !found {
-		return out
-	}
-	out.Changed = true
-	out.Object.Info.Watches = slices.Delete(slices.Clone(was.Info.Watches), at, at+1)
-	if len(out.Object.Info.Watches) == 0 {
-		out.Object.Info.Watches = nil
-	}
-	return out
 }

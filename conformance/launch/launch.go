@@ -242,3 +242,11 @@ func (s *Server) Tail() string {
 	}
 	return string(b[max(0, len(b)-8000):])
 }
+
+// Pid is the process while it runs, else 0.
+func (s *Server) Pid() int {
+	if s.cmd == nil {
+		return 0
+	}
+	return s.cmd.Process.Pid
+}

@@ -254,8 +254,8 @@ func (o *op) fillEntry() {
 			e.Kind = pg.KindDelete
 		}
 		if out.UserChange {
-			e.UserVersion = v.Version
-			out.Finish(v, v.Version, o.ReqID, o.req.MTime)
+			e.UserVersion = out.UserVersion(v.Version)
+			out.Finish(v, e.UserVersion, o.ReqID, o.req.MTime)
 		} else {
 			out.Finish(v, 0, wire.ReqID{}, 0)
 		}

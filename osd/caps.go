@@ -3,6 +3,7 @@ package osd
 import (
 	"log/slog"
 
+	"github.com/spirula/spirula/osd/internal/objop"
 	"github.com/spirula/spirula/rados/cephx"
 	"github.com/spirula/spirula/rados/clustermap"
 	"github.com/spirula/spirula/rados/msgr"
@@ -37,7 +38,11 @@ func (d *OSD) permit(o *op, cur *clustermap.OSDMap, pool *clustermap.Pool) wire.
 	}
 	q := cephx.OSDRequest{Addr: o.session.conn.PeerAddr().IP.Addr(), Pool: cur.PoolNames[o.m.PG.Pool],
 		Apps: pool.Applications, Namespace: o.m.Locator.Namespace, Object: capsName(&o.m.Locator, o.m.Object)}
-	demand(o.m.Ops, &q)
+	want := objop.DemandOf(o.m.Ops)
+	q.Read, q.Write = want.Read, want.Write
+	for _, call := range want.Calls {
+		q.Calls = append(q.Calls, cephx.ClassCall{Class: call.Class, Method: call.Method, Read: call.Reads, Write: call.Writes})
+	}
 	ok := c.grants.Allows(&q)
 	for i := range o.m.Ops {
 		src := o.m.Ops[i].Source
@@ -61,22 +66,4 @@ func capsName(l *wire.ObjectLocator, name string) string {
 		return l.Key
 	}
 	return name
-}
-
-// demand adds to q what a vector does.
-func demand(ops []wire.Op, q *cephx.OSDRequest) {
-	for i := range ops {
-		op := &ops[i]
-		switch {
-		case op.Code == wire.OpCall:
-			q.Calls = append(q.Calls, cephx.ClassCall{Class: op.Name, Method: op.Name2, Read: true, Write: true})
-		case op.Code == wire.OpWatch:
-			q.Read = true
-			q.Write = q.Write || op.Watch != wire.WatchPing
-		case op.Code.Writes():
-			q.Write = true
-		default:
-			q.Read = true
-		}
-	}
 }

@@ -115,7 +115,7 @@ func (f *fakeMon) addPool(name string, size uint8, pgs uint32) (id int64) {
 type cluster struct {
 	t    testing.TB
 	mon  *fakeMon
-	net  *msgr.Local
+	net  msgr.Network
 	osds []*OSD
 	mods []ObjectStore
 	pool int64
@@ -129,6 +129,7 @@ type clusterOptions struct {
 	size  uint8
 	pgs   uint32
 	model storetest.ModelOptions
+	net   msgr.Network // nil: a Local
 }
 
 func newCluster(t testing.TB, o clusterOptions) *cluster {
@@ -138,7 +139,10 @@ func newCluster(t testing.TB, o clusterOptions) *cluster {
 	if o.pgs == 0 {
 		o.pgs = 8
 	}
-	c := &cluster{t: t, mon: newFakeMon(t, o.osds), net: msgr.NewLocal()}
+	if o.net == nil {
+		o.net = msgr.NewLocal()
+	}
+	c := &cluster{t: t, mon: newFakeMon(t, o.osds), net: o.net}
 	for i := range o.osds {
 		m := storetest.NewModel(o.model)
 		t.Cleanup(func() { m.Close() })
@@ -215,14 +219,19 @@ type client struct {
 	calls map[uint64]chan *wire.MOSDOpReply
 	conns map[wire.Addr]msgr.Conn
 	maps  int
+	// what came without being asked for
+	events   []*wire.MWatchNotify
+	backoffs []*wire.MOSDBackoff
+	commands chan *wire.MCommandReply
+	onEvent  func(msgr.Conn, *wire.MWatchNotify) // on a goroutine of its own
 }
 
 func (c *cluster) client(id int64) *client {
 	return &client{c: c, name: wire.EntityName{Type: wire.EntityClient, Num: id},
-		calls: map[uint64]chan *wire.MOSDOpReply{}, conns: map[wire.Addr]msgr.Conn{}}
+		calls: map[uint64]chan *wire.MOSDOpReply{}, conns: map[wire.Addr]msgr.Conn{}, commands: make(chan *wire.MCommandReply, 16)}
 }
 
-func (l *client) Dispatch(_ msgr.Conn, m wire.Message) {
+func (l *client) Dispatch(c msgr.Conn, m wire.Message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch m := m.(type) {
@@ -235,7 +244,25 @@ func (l *client) Dispatch(_ msgr.Conn, m wire.Message) {
 		}
 	case *wire.MOSDMap:
 		l.maps++
+	case *wire.MWatchNotify:
+		l.events = append(l.events, m)
+		if l.onEvent != nil {
+			go l.onEvent(c, m)
+		}
+	case *wire.MOSDBackoff:
+		l.backoffs = append(l.backoffs, m)
+	case *wire.MCommandReply:
+		l.commands <- m
 	}
+}
+
+// takeEvents gives the watch events since the last call.
+func (l *client) takeEvents() []*wire.MWatchNotify {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.events
+	l.events = nil
+	return e
 }
 
 func (l *client) Reset(c msgr.Conn) {
@@ -277,7 +304,8 @@ func (l *client) start(m *wire.MOSDOp) <-chan *wire.MOSDOpReply {
 	l.mu.Unlock()
 	if conn == nil {
 		var err error
-		if conn, err = l.c.net.Connect(l.name, wire.Addr{}, wire.EntityOSD, addr, l, nil); err != nil {
+		auth := msgr.NoAuth{Name: l.name.AuthName()}
+		if conn, err = l.c.net.Connect(l.name, wire.Addr{}, wire.EntityOSD, addr, l, auth); err != nil {
 			return ch
 		}
 		l.mu.Lock()
@@ -304,6 +332,17 @@ func (l *client) do(m *wire.MOSDOp) *wire.MOSDOpReply {
 	}
 	l.c.t.Fatalf("no answer for %s", m.Object)
 	return nil
+}
+
+// drop ends the client's connections, as a network does.
+func (l *client) drop() {
+	l.mu.Lock()
+	conns := l.conns
+	l.conns = map[wire.Addr]msgr.Conn{}
+	l.mu.Unlock()
+	for _, c := range conns {
+		c.Close()
+	}
 }
 
 // op runs a vector and gives the reply.

@@ -1,10 +1,10 @@
 package osd
 
 import (
-	"bytes"
 	"encoding/binary"
 	"math/bits"
 
+	"github.com/spirula/spirula/osd/internal/cls"
 	"github.com/spirula/spirula/osd/internal/objop"
 	"github.com/spirula/spirula/osd/store"
 	"github.com/spirula/spirula/rados/clustermap"
@@ -88,16 +88,19 @@ func (g *group) list1(pool *clustermap.Pool, op *wire.Op, namespace string, res 
 }
 
 // filter reads the input of a PGNLS_FILTER: two names that are always the
-// same, the filter's and its parameters, and the cursor. The one filter there
-// is, "plain", takes an xattr as the store names it, and its value.
+// same, the filter, and the cursor.
 func (g *group) filter(op *wire.Op, l *listing) wire.Errno {
 	d := wire.NewDecoder(op.Value)
 	d.Str()
 	d.Str()
-	if kind := d.Str(); kind != "plain" || op.Raw == nil {
+	if d.Err() != nil || op.Raw == nil {
 		return wire.EINVAL
 	}
-	name, value := d.Str(), bytes.Clone(d.Bytes())
+	f, rest, e := cls.ParseFilter(op.Value[d.Off():])
+	if e != 0 {
+		return e
+	}
+	d = wire.NewDecoder(rest)
 	cursor := d.HObject()
 	if d.Err() != nil {
 		return wire.EINVAL
@@ -105,11 +108,11 @@ func (g *group) filter(op *wire.Op, l *listing) wire.Errno {
 	l.cursor = &cursor
 	l.want = int(min(max(binary.LittleEndian.Uint64(op.Raw[:8]), 1), maxList))
 	l.match = func(id store.ObjectID) (bool, error) {
-		v, err := g.osd.store.Xattr(id, name)
+		v, err := g.osd.store.Xattr(id, f.Xattr)
 		if e := wire.ErrnoOf(err); e == wire.ENODATA || e == wire.ENOENT {
 			return false, nil
 		}
-		return err == nil && bytes.Equal(v, value), err
+		return err == nil && f.Match(v), err
 	}
 	return 0
 }

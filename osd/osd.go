@@ -257,9 +257,13 @@ func (d *OSD) boot() {
 // tick has the PGs repeat what may have been lost.
 func (d *OSD) tick() {
 	var f pg.Effects
+	cur := d.current.Load()
 	for _, g := range *d.groups.Load() {
 		g.mu.Lock()
 		g.core.Tick(&f)
+		if cur != nil && len(cur.Blocklist) > 0 {
+			g.dropBlocklisted(cur)
+		}
 		g.mu.Unlock()
 		g.perform(&f)
 	}

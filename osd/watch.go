@@ -325,13 +325,13 @@ func (g *group) dropWatches() {
 	g.watched = nil
 }
 
-// dropBlocklisted ends the watches of clients that the map shuts out.
-func (g *group) dropBlocklisted(m *clustermap.OSDMap, now wire.Time) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// dropBlocklisted ends the watches of clients that the map shuts out. The
+// mutex is held.
+func (g *group) dropBlocklisted(m *clustermap.OSDMap) {
+	now := wire.TimeOf(g.osd.opts.Now())
 	for _, t := range g.watched {
 		for _, w := range t.watches {
-			if m.IsBlocklisted(w.info.Addr, now) {
+			if m.IsBlocklisted(w.info.Addr, now) || w.session != nil && m.IsBlocklisted(w.session.conn.PeerAddr(), now) {
 				w.drop()
 			}
 		}

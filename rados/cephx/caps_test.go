@@ -1,6 +1,7 @@
 package cephx
 
 import (
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -37,7 +38,9 @@ func TestMonCaps(t *testing.T) {
 	here := netip.MustParseAddr("10.1.2.3")
 	r := func(service string) MonRequest { return MonRequest{Service: service, Read: true} }
 	rw := func(service string) MonRequest { return MonRequest{Service: service, Read: true, Write: true} }
-	rwx := func(service string) MonRequest { return MonRequest{Service: service, Read: true, Write: true, Exec: true} }
+	rwx := func(service string) MonRequest {
+		return MonRequest{Service: service, Read: true, Write: true, Exec: true}
+	}
 	cmd := func(q MonRequest, command string, args ...string) MonRequest {
 		q.Command = command
 		q.Args = make(map[string]string)
@@ -252,6 +255,31 @@ func BenchmarkOSDCaps(b *testing.B) {
 	for b.Loop() {
 		if !c.Allows(&q) {
 			b.Fatal("refused")
+		}
+	}
+}
+
+func TestCheckCaps(t *testing.T) {
+	for _, test := range []struct{ service, caps, want string }{
+		{"mon", "allow r", ""},
+		{"mon", "foo", "mon capability parse failed, stopped at 'foo' of 'foo'"},
+		{"osd", "allow foo", "osd capability parse failed, stopped at 'allow foo' of 'allow foo'"},
+		{"osd", "", "osd capability parse failed, stopped at '' of ''"},
+		{"mgr", "allow *", ""},
+		{"mgr", "profile rbd, allow r", ""},
+		{"mgr", "bla", "mgr capability parse failed, stopped at 'bla' of 'bla'"},
+		{"mds", "allow rw path=/a, allow r", ""},
+		{"mds", "bla", "mds capability parse failed, stopped at 'bla' of 'bla'"},
+		{"xyz", "allow *", "unknown cap type 'xyz'"},
+	} {
+		err := CheckCaps(test.service, test.caps)
+		got := ""
+		var e *wire.Error
+		if errors.As(err, &e) {
+			got = e.Op
+		}
+		if got != test.want || err != nil && e.Kind != wire.EINVAL {
+			t.Errorf("%s %q: %v", test.service, test.caps, err)
 		}
 	}
 }

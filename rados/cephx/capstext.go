@@ -18,12 +18,14 @@ type capsText struct {
 	i int
 }
 
-// parseGrants reads grants with commas or semicolons between them.
-func parseGrants(text string, grant func(*capsText) bool) error {
+// parseGrants reads grants with commas or semicolons between them. The error
+// says how far it came, in the words of Ceph's tools.
+func parseGrants(service, text string, grant func(*capsText) bool) error {
 	p := &capsText{s: text}
 	if len(text) > maxCaps {
-		return wire.Errorf("cephx.parse caps: too long", "", wire.EINVAL)
+		return wire.Errorf(service+" capability too long", "", wire.EINVAL)
 	}
+	from := 0
 	for {
 		p.blanks()
 		if !grant(p) {
@@ -33,12 +35,37 @@ func parseGrants(text string, grant func(*capsText) bool) error {
 		if p.i == len(p.s) {
 			return nil
 		}
+		from = p.i
 		if !p.byte(',') && !p.byte(';') {
 			break
 		}
 	}
-	return &wire.Error{Op: "cephx.parse caps", Subject: fmt.Sprintf("%q", text), Kind: wire.EINVAL,
-		Cause: fmt.Errorf("moncap or osdcap parse failed, stopped at '%s'", p.s[p.i:])}
+	return wire.Errorf(fmt.Sprintf("%s capability parse failed, stopped at '%s' of '%s'", service, text[from:], text), "", wire.EINVAL)
+}
+
+// CheckCaps reports whether text may be an entity's caps on service: "mon",
+// "osd", "mgr" or "mds". Of the last two only the outline is looked at. The
+// error is EINVAL; its Op is what Ceph's tools print.
+func CheckCaps(service, text string) error {
+	switch service {
+	case "mon":
+		_, err := ParseMonCaps(text)
+		return err
+	case "osd":
+		_, err := ParseOSDCaps(text)
+		return err
+	case "mgr", "mds":
+		return parseGrants(service, text, func(p *capsText) bool {
+			if !p.keyword("allow") && !(service == "mgr" && p.keyword("profile")) {
+				return false
+			}
+			for p.i < len(p.s) && p.s[p.i] != ',' && p.s[p.i] != ';' {
+				p.i++
+			}
+			return true
+		})
+	}
+	return wire.Errorf(fmt.Sprintf("unknown cap type '%s'", service), "", wire.EINVAL)
 }
 
 func (p *capsText) byte(c byte) bool {

@@ -213,6 +213,11 @@ func TestRefusals(t *testing.T) {
 	if o := connect(t, liar, wire.EntityMon, w.mon()); kindOf(o.serverErr) != wire.EACCES {
 		t.Error("wrong key:", o.serverErr)
 	}
+	nowhere := wire.AuthName{Type: wire.EntityClient, ID: "nowhere"}
+	w.ring[nowhere] = Entity{Key: GenerateKey(w.now), Caps: map[string]string{"osd": "allow *"}}
+	if o := connect(t, w.client(nowhere, ClientOptions{}), wire.EntityMon, w.mon()); kindOf(o.serverErr) != wire.EACCES {
+		t.Error("no mon caps:", o.serverErr)
+	}
 	keyless := NewClient(admin, CryptoKey{}, ClientOptions{Now: w.clock})
 	if o := connect(t, keyless, wire.EntityMon, w.mon()); kindOf(o.clientErr) != wire.EACCES {
 		t.Error("no key:", o.clientErr)

@@ -47,7 +47,8 @@ func (o *AcceptOptions) defaults() {
 }
 
 // MonAuth is a mon's side of authentication. It implements msgr.ServerAuth
-// and is safe for concurrent use.
+// and is safe for concurrent use. An entity without mon caps is refused, as
+// Ceph does.
 type MonAuth struct {
 	src  MonSource
 	opts AcceptOptions
@@ -175,6 +176,9 @@ func (a *MonAuth) check(id *msgr.Identity, reclaim bool, q *sessionRequest) (ent
 	}
 	if !sameNumber(q.Proof, key.proof(id.Challenge, q.Challenge)) {
 		return ent, nil, errRefused("wrong key")
+	}
+	if ent.Caps["mon"] == "" {
+		return ent, nil, errRefused("no mon caps")
 	}
 	if !reclaim {
 		if len(q.Old.Sealed) > 0 {

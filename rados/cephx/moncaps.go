@@ -51,7 +51,7 @@ func (a argument) fits(value string) bool {
 // Caps that can't be read allow nothing, and are EINVAL.
 func ParseMonCaps(text string) (MonCaps, error) {
 	var c MonCaps
-	err := parseGrants(text, func(p *capsText) bool {
+	err := parseGrants("mon", text, func(p *capsText) bool {
 		g, ok := parseMonGrant(p)
 		c.grants = append(c.grants, g)
 		return ok

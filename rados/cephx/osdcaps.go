@@ -46,7 +46,7 @@ type objectMatch struct {
 // nothing, and are EINVAL.
 func ParseOSDCaps(text string) (OSDCaps, error) {
 	var c OSDCaps
-	err := parseGrants(text, func(p *capsText) bool {
+	err := parseGrants("osd", text, func(p *capsText) bool {
 		g, ok := parseOSDGrant(p)
 		c.grants = append(c.grants, g)
 		return ok

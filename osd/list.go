@@ -1,7 +1,6 @@
 package osd
 
 import (
-	"encoding/binary"
 	"math/bits"
 
 	"github.com/spirula/spirula/osd/internal/cls"
@@ -65,9 +64,6 @@ type listing struct {
 	match     func(store.ObjectID) (bool, error)
 }
 
-// opPGNLSFilter is PGNLS with a filter; the answer has PGNLS's format.
-const opPGNLSFilter wire.OpCode = 0x1506
-
 // list1 fills res for a PGNLS and says 1 if it has the PG's last object, else
 // 0; or a negative Errno.
 func (g *group) list1(pool *clustermap.Pool, op *wire.Op, namespace string, res *wire.OpResult) int32 {
@@ -76,37 +72,28 @@ func (g *group) list1(pool *clustermap.Pool, op *wire.Op, namespace string, res 
 	case wire.OpPGNLS:
 		l.want, l.cursor = int(min(max(op.Num, 1), maxList)), op.Cursor
 		return g.listHeads(pool, &l, res)
-	case opPGNLSFilter:
+	case wire.OpPGNLSFilter:
 		if e := g.filter(op, &l); e != 0 {
 			return -int32(e)
 		}
-		result := g.listHeads(pool, &l, res)
-		res.Value = encodeListing(res)
-		return result
+		return g.listHeads(pool, &l, res)
 	}
 	return -int32(wire.EOPNOTSUPP)
 }
 
-// filter reads the input of a PGNLS_FILTER: two names that are always the
-// same, the filter, and the cursor.
+// filter reads the input of a PGNLS_FILTER: the filter, and the cursor.
 func (g *group) filter(op *wire.Op, l *listing) wire.Errno {
-	d := wire.NewDecoder(op.Value)
-	d.Str()
-	d.Str()
-	if d.Err() != nil || op.Raw == nil {
-		return wire.EINVAL
-	}
-	f, rest, e := cls.ParseFilter(op.Value[d.Off():])
+	f, rest, e := cls.ParseFilter(op.Value)
 	if e != 0 {
 		return e
 	}
-	d = wire.NewDecoder(rest)
+	d := wire.NewDecoder(rest)
 	cursor := d.HObject()
 	if d.Err() != nil {
 		return wire.EINVAL
 	}
 	l.cursor = &cursor
-	l.want = int(min(max(binary.LittleEndian.Uint64(op.Raw[:8]), 1), maxList))
+	l.want = int(min(max(op.Num, 1), maxList))
 	l.match = func(id store.ObjectID) (bool, error) {
 		v, err := g.osd.store.Xattr(id, f.Xattr)
 		if e := wire.ErrnoOf(err); e == wire.ENODATA || e == wire.ENOENT {
@@ -115,25 +102,6 @@ func (g *group) filter(op *wire.Op, l *listing) wire.Errno {
 		return err == nil && f.Match(v), err
 	}
 	return 0
-}
-
-// encodeListing gives a listing as PGNLS answers it.
-func encodeListing(r *wire.OpResult) []byte {
-	e := wire.Encoder{}
-	b := e.Begin(1, 1)
-	c := wire.MaxHObject
-	if r.Cursor != nil {
-		c = *r.Cursor
-	}
-	e.HObject(c)
-	e.Count(len(r.List))
-	for _, l := range r.List {
-		e.Str(l.Namespace)
-		e.Str(l.Name)
-		e.Str(l.Key)
-	}
-	e.End(b)
-	return e.B
 }
 
 // listHeads fills res with heads from the cursor on and says 1 if these were the

@@ -102,21 +102,26 @@ func (l *tcpListener) judge(ctx context.Context, hs ServerHandshake, f *inFrame,
 	return hs.Request(ctx, a.method, modesOf(r.Modes), slices.Clone(r.Payload))
 }
 
-// handshake brings one accepted connection to where its session begins, and
-// runs it.
+// handshake brings one accepted connection to where its session begins, or
+// goes on. A lossless session has the connection attached then.
 func (l *tcpListener) handshake(ctx context.Context, k *link) (*tcpConn, error) {
 	a, err := l.authenticate(ctx, k)
 	if err != nil {
 		return nil, err
 	}
-	var f inFrame
-	if err := k.recv(&f, tagClientIdent, tagSessionReconnect); err != nil {
-		return nil, err
+	for range maxNegotiations {
+		var f inFrame
+		if err := k.recv(&f, tagClientIdent, tagSessionReconnect); err != nil {
+			return nil, err
+		}
+		if f.tag == tagClientIdent {
+			return l.introduced(k, a, f.payload)
+		}
+		if c, err := l.reconnect(k, a, f.payload); c != nil || err != nil {
+			return c, err
+		}
 	}
-	if f.tag == tagSessionReconnect {
-		return l.reconnect(k, a, f.payload)
-	}
-	return l.introduced(k, a, f.payload)
+	return nil, protocolError("no agreement on a session after %d attempts", maxNegotiations)
 }
 
 // introduced answers CLIENT_IDENT.
@@ -128,7 +133,12 @@ func (l *tcpListener) introduced(k *link, a *accepted, payload []byte) (*tcpConn
 	if len(id.Addrs) == 0 || id.Addrs[0].Type == wire.AddrNone {
 		return nil, protocolError("CLIENT_IDENT without an address")
 	}
+	lossless := losslessBetween(l.me.Type, a.peer) && id.Flags&wire.IdentLossy == 0
 	if !sameEntity(l.addr, id.Target) {
+		if lossless {
+			// Whom it wants is gone for good.
+			k.send(tagSessionReset, []byte{1})
+		}
 		return nil, fmt.Errorf("%w: %s was dialled, this is %s", errRefused, id.Target, l.addr)
 	}
 	if missing := requiredFeature &^ id.Supported; missing != 0 {
@@ -144,7 +154,7 @@ func (l *tcpListener) introduced(k *link, a *accepted, payload []byte) (*tcpConn
 	if err != nil {
 		return nil, err
 	}
-	if losslessBetween(l.me.Type, a.peer) && id.Flags&wire.IdentLossy == 0 {
+	if lossless {
 		return l.takeOver(k, info, &id)
 	}
 	c := l.net.newConn(l.me, l.d, info)

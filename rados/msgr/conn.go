@@ -25,38 +25,45 @@ const (
 	wantKeepalive control = 1 << iota
 	wantKeepaliveAck
 	wantAck
+	wantGoodbye // the session is closed: SESSION_RESET
 )
 
-// tcpConn is one end of a session. One goroutine runs it: it dials if it is
-// the dialler's end, reads frames and dispatches. Another one writes, as long
-// as there is a connection.
+// tcpConn is one end of a session.
+//
+// Of a lossy session one goroutine dials, if it is the dialler's end, then
+// reads frames and dispatches, and ends with the connection; another one
+// writes. A lossless session has a goroutine of its own that dials when that
+// is needed, and serves what it has dialled; a connection that the peer dialled
+// is served by its own.
 type tcpConn struct {
 	net      *TCP
-	listener *tcpListener // that accepted it, or nil
+	listener *tcpListener // that accepted it, or whose lossless session it is; or nil
 	me       wire.EntityName
 	d        Dispatcher
 	info     atomic.Pointer[peerInfo]
-	lossless bool
 	ready    chan struct{} // closed when the session stands, or is over
 	stop     chan struct{} // closed when nothing more is to be received
+	over     chan struct{} // closed when Reset has returned, or was not due
 
 	// Of a dialler.
 	dialled  bool
 	auth     ClientAuth
 	target   wire.Addr
 	peerType wire.EntityType
-	cancel   context.CancelFunc
+	cancel   context.CancelFunc // of a lossy session's dialling
 
-	inSeq  atomic.Uint64 // the last message received
-	lastIn atomic.Int64  // when a frame was received; nanoseconds
-	dead   atomic.Bool   // no more is accepted: a first look for Send
+	inSeq   atomic.Uint64 // the last message received
+	lastIn  atomic.Int64  // when a frame was received; nanoseconds
+	lastOut atomic.Int64  // when something was written
+	dead    atomic.Bool   // no more is accepted: a first look for Send
 
 	mu       sync.Mutex
 	wake     sync.Cond // there is something to write, or link has changed
 	myAddr   wire.Addr
-	link     *link
+	link     *link // nil between connections, and once the last one is no more served
 	closing  bool  // by Close
 	flushed  bool  // everything sent has been written, and closing
+	stood    bool  // the session was open once
 	err      error // why the session is over
 	out      []*outFrame
 	outBytes int
@@ -64,11 +71,12 @@ type tcpConn struct {
 	control  control
 	stamp    [8]byte // of the keepalive to be answered
 
-	clientCookie uint64
+	lossless bool // never changed
+	endurance
 }
 
 func (t *TCP) newConn(me wire.EntityName, d Dispatcher, info *peerInfo) *tcpConn {
-	c := &tcpConn{net: t, me: me, d: d, ready: make(chan struct{}), stop: make(chan struct{})}
+	c := &tcpConn{net: t, me: me, d: d, ready: make(chan struct{}), stop: make(chan struct{}), over: make(chan struct{})}
 	c.wake.L = &c.mu
 	c.info.Store(info)
 	return c
@@ -124,7 +132,7 @@ func (c *tcpConn) Send(m wire.Message) error {
 		c.net.free(f)
 		return wire.ENOTCONN
 	}
-	if len(c.out) >= maxQueued || c.outBytes+f.size() > c.net.opts.SendBytes {
+	if len(c.out)+len(c.sent) >= maxQueued || c.outBytes+c.sentBytes+f.size() > c.net.opts.SendBytes {
 		c.fail(errSlow)
 		c.mu.Unlock()
 		c.net.free(f)
@@ -136,7 +144,11 @@ func (c *tcpConn) Send(m wire.Message) error {
 	f.header.Seq = c.outSeq
 	c.out = append(c.out, f)
 	c.outBytes += f.size()
-	c.wake.Signal()
+	if c.link != nil {
+		c.wake.Signal()
+	} else if c.lossless {
+		c.kick()
+	}
 	c.mu.Unlock()
 	if r, ok := m.(*wire.MOSDOpReply); ok {
 		r.Release()
@@ -192,6 +204,8 @@ func (c *tcpConn) Close() {
 	c.closing = true
 	c.halt()
 	switch {
+	case c.lossless:
+		c.closeLossless()
 	case c.link != nil:
 		c.link.c.SetWriteDeadline(time.Now().Add(flushTime))
 	case c.cancel != nil && len(c.out) == 0:
@@ -221,6 +235,7 @@ func (c *tcpConn) fail(err error) {
 	if c.cancel != nil {
 		c.cancel()
 	}
+	c.abandon()
 }
 
 // runDialled is the goroutine of a dialler's session.
@@ -234,36 +249,71 @@ func (c *tcpConn) runDialled(ctx context.Context) {
 	c.run(k)
 }
 
-// run lives as long as the connection k, which is authenticated.
+// run lives as long as the connection k of a lossy session, which stands.
 func (c *tcpConn) run(k *link) {
 	c.mu.Lock()
-	if err := c.err; err != nil {
-		c.mu.Unlock()
-		k.c.Close()
-		c.finish(err)
-		return
-	}
-	c.link = k
-	if c.closing {
-		k.c.SetWriteDeadline(time.Now().Add(flushTime))
+	err := c.err
+	if err == nil {
+		c.attach(k)
 	}
 	c.mu.Unlock()
+	if err != nil {
+		k.c.Close()
+	} else {
+		err = c.serveLink(k)
+	}
+	c.finish(err)
+}
+
+// attach makes k the session's connection, under c.mu.
+func (c *tcpConn) attach(k *link) {
+	c.link = k
+	k.c.SetDeadline(time.Time{})
+	now := time.Now()
+	c.lastIn.Store(now.UnixNano())
+	c.lastOut.Store(now.UnixNano())
+	if c.closing {
+		k.c.SetWriteDeadline(now.Add(flushTime))
+	}
+	if c.stood {
+		return
+	}
+	c.stood = true
+	close(c.ready)
 	if c.dialled {
 		c.net.Metrics.Dialled.Add(1)
 	} else {
 		c.net.Metrics.Accepted.Add(1)
 	}
-	close(c.ready)
+}
+
+// serveLink reads from k, which is attached, until it ends. The session has
+// no connection then, and nothing runs that k needed.
+func (c *tcpConn) serveLink(k *link) error {
 	go c.writeLoop(k)
 	err := c.readLoop(k)
 	c.mu.Lock()
-	if !c.closing {
+	switch {
+	case c.closing && c.err == nil:
+		// What was sent is still being written.
+	case c.lossless && !errors.Is(err, errProtocol) && !errors.Is(err, errRemoteReset):
+		k.over = true
+		c.wake.Broadcast()
+		k.c.Close()
+	default:
 		c.fail(err)
 	}
 	c.mu.Unlock()
 	<-k.gone
 	k.c.Close()
-	c.finish(err)
+	c.mu.Lock()
+	c.link = nil
+	c.wake.Broadcast()
+	if c.lossless {
+		c.kick()
+	}
+	c.mu.Unlock()
+	return err
 }
 
 // finish is the last thing that happens to a session.
@@ -275,16 +325,17 @@ func (c *tcpConn) finish(err error) {
 		c.net.free(f)
 	}
 	c.out = nil
-	c.mu.Unlock()
-	select {
-	case <-c.ready:
-	default:
+	c.dropSent()
+	if !c.stood {
 		close(c.ready)
 	}
+	err = c.err
+	c.mu.Unlock()
 	if errors.Is(err, errProtocol) {
 		c.net.Metrics.BadFrames.Add(1)
 		c.net.warn("session closed for what the peer sent", "peer", c.Peer(), "addr", c.PeerAddr(), "err", err)
 	}
+	c.net.log.Debug("session over", "me", c.me, "peer", c.Peer(), "addr", c.PeerAddr(), "reason", err)
 	if l := c.listener; l != nil {
 		l.remove(c)
 	} else {
@@ -295,4 +346,5 @@ func (c *tcpConn) finish(err error) {
 	if !closing {
 		c.d.Reset(c)
 	}
+	close(c.over)
 }

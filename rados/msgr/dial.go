@@ -29,7 +29,10 @@ func (c *tcpConn) authenticate(k *link) (o opened, err error) {
 	if o.hello.Type != c.peerType {
 		return o, fmt.Errorf("%w: it is a %s", errRefused, wire.EntityName{Type: o.hello.Type}.Kind())
 	}
-	hs, err := c.auth.Dial(c.peerType)
+	c.mu.Lock()
+	auth := c.auth
+	c.mu.Unlock()
+	hs, err := auth.Dial(c.peerType)
 	if err != nil {
 		return o, err
 	}
@@ -154,14 +157,11 @@ func (c *tcpConn) introduce(k *link, o *opened) (wire.Ident, error) {
 		return wire.Ident{}, err
 	}
 	var f inFrame
-	if err := k.recv(&f, tagServerIdent, tagMissingFeatures, tagWait); err != nil {
+	if err := k.recv(&f, tagServerIdent, tagMissingFeatures); err != nil {
 		return wire.Ident{}, err
 	}
-	switch f.tag {
-	case tagMissingFeatures:
+	if f.tag == tagMissingFeatures {
 		return wire.Ident{}, fmt.Errorf("%w: features are missing: %x", errRefused, f.payload)
-	case tagWait:
-		return wire.Ident{}, errWait
 	}
 	return c.checkServer(f.payload)
 }
@@ -212,15 +212,17 @@ func (c *tcpConn) dial(ctx context.Context) (*link, error) {
 		nc.Close()
 		return nil, err
 	}
-	nc.SetDeadline(time.Time{})
 	return k, nil
 }
 
-// open runs the dialler's handshake of a lossy session.
+// open runs the dialler's handshake.
 func (c *tcpConn) open(k *link) error {
 	o, err := c.authenticate(k)
 	if err != nil {
 		return err
+	}
+	if c.lossless {
+		return c.negotiate(k, &o)
 	}
 	id, err := c.introduce(k, &o)
 	if err != nil {

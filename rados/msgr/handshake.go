@@ -33,8 +33,12 @@ type link struct {
 	out []byte     // scratch of frames sent
 
 	recording bool
-	record    []byte // what was sent, while recording
-	gone      chan struct{}
+	record    []byte        // what was sent, while recording
+	gone      chan struct{} // closed when nobody writes any more
+	// Under the session's mutex: nothing is to be written any more; its last
+	// word was.
+	over, goodbye bool
+	peerReceived  uint64 // of a lossless session's messages, as the handshake told
 }
 
 func (t *TCP) newLink(c net.Conn) *link {

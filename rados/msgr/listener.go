@@ -29,10 +29,13 @@ type tcpListener struct {
 	closed   bool
 	halfOpen list.List // of net.Conn, the oldest first
 	sessions map[*tcpConn]struct{}
+	peers    map[wire.Addr]*tcpConn // lossless sessions, by the peer's address
+	peerAuth ClientAuth             // as Connect last had it; nil: peers must dial
 }
 
 func newListener(t *TCP, me wire.EntityName, addr wire.Addr, d Dispatcher, auth ServerAuth, nl net.Listener) *tcpListener {
-	l := &tcpListener{net: t, me: me, addr: addr, d: d, auth: auth, nl: nl, sessions: map[*tcpConn]struct{}{}}
+	l := &tcpListener{net: t, me: me, addr: addr, d: d, auth: auth, nl: nl, sessions: map[*tcpConn]struct{}{},
+		peers: map[wire.Addr]*tcpConn{}}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	return l
 }
@@ -102,14 +105,21 @@ func (l *tcpListener) serve(nc net.Conn, place *list.Element) {
 	l.mu.Lock()
 	l.halfOpen.Remove(place)
 	l.mu.Unlock()
+	if errors.Is(err, errWait) || errors.Is(err, errOvertaken) {
+		nc.Close()
+		return
+	}
 	if err != nil {
 		nc.Close()
 		l.net.Metrics.BadHandshakes.Add(1)
 		l.net.warn("connection refused", "addr", l.addr, "peer", nc.RemoteAddr(), "err", err)
 		return
 	}
-	nc.SetDeadline(time.Time{})
-	c.run(k)
+	if c.lossless {
+		c.serveLink(k)
+	} else {
+		c.run(k)
+	}
 }
 
 // add enters a session. False: the listener is closed, or has too many.
@@ -127,6 +137,9 @@ func (l *tcpListener) remove(c *tcpConn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.sessions, c)
+	if c.lossless && l.peers[c.target] == c {
+		delete(l.peers, c.target)
+	}
 }
 
 // Close implements Listener.

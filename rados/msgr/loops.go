@@ -28,7 +28,7 @@ func (c *tcpConn) readLoop(k *link) error {
 	}
 	var f inFrame
 	for {
-		err := k.r.frame(&f, inSession)
+		err := k.r.frame(&f, c.allowed)
 		if c.dead.Load() {
 			f.drop()
 			return c.drain(k, err)
@@ -43,9 +43,15 @@ func (c *tcpConn) readLoop(k *link) error {
 	}
 }
 
-// inSession says what may come once a session stands.
-func inSession(t tag) bool {
-	return t == tagMessage || t == tagKeepalive || t == tagKeepaliveAck || t == tagAck
+// allowed says what may come once a session stands.
+func (c *tcpConn) allowed(t tag) bool {
+	switch t {
+	case tagMessage, tagKeepalive, tagKeepaliveAck, tagAck:
+		return true
+	case tagSessionReset: // the peer has closed it
+		return c.lossless
+	}
+	return false
 }
 
 // drain reads on until the peer has seen our end: closing a socket that has
@@ -88,6 +94,8 @@ func (c *tcpConn) received(f *inFrame) error {
 			return protocolError("ack of %d bytes", len(f.payload))
 		}
 		return c.acked(binary.LittleEndian.Uint64(f.payload))
+	case tagSessionReset:
+		return errRemoteReset
 	}
 	return nil
 }
@@ -167,14 +175,18 @@ func (c *tcpConn) writeLoop(k *link) {
 		c.wrote(&w)
 		if err != nil {
 			c.mu.Lock()
-			c.fail(err)
+			if c.lossless {
+				k.c.Close() // the reader sees it
+			} else {
+				c.fail(err)
+			}
 			c.mu.Unlock()
 			return
 		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err == nil && c.link == k {
+	if c.err == nil && !k.over {
 		c.flushed = true
 		k.c.SetReadDeadline(time.Now().Add(lingerTime))
 		if half, ok := k.c.(interface{ CloseWrite() error }); ok {
@@ -189,9 +201,19 @@ func (c *tcpConn) writeLoop(k *link) {
 func (c *tcpConn) take(k *link, w *writer) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(c.out) == 0 && c.control == 0 || c.link != k || c.err != nil {
-		if c.link != k || c.err != nil || c.closing {
+	for {
+		if k.over || c.err != nil {
 			return false
+		}
+		if c.closing && len(c.out) == 0 {
+			if !c.lossless || k.goodbye {
+				return false
+			}
+			k.goodbye = true
+			c.control |= wantGoodbye
+		}
+		if len(c.out) > 0 || c.control != 0 {
+			break
 		}
 		c.wake.Wait()
 	}
@@ -202,6 +224,9 @@ func (c *tcpConn) take(k *link, w *writer) bool {
 		bytes += f.size()
 		w.batch = append(w.batch, f)
 		n++
+	}
+	if c.lossless {
+		c.keep(w.batch, bytes)
 	}
 	c.taken(n, bytes)
 	return true
@@ -228,6 +253,7 @@ func (c *tcpConn) write(k *link, w *writer) error {
 	pieces := w.pieces[:0]
 	w.scratch = w.scratch[:0]
 	ack := c.inSeq.Load()
+	c.acknowledged(ack)
 	w.appendControls(k, ack)
 	if len(w.scratch) > 0 {
 		pieces = append(pieces, w.scratch)
@@ -266,29 +292,28 @@ func (w *writer) appendControls(k *link, ack uint64) {
 		e.Time(wire.TimeOf(time.Now()))
 		b = k.appendControl(b, tagKeepalive, e.B)
 	}
+	if w.control&wantGoodbye != 0 {
+		b = k.appendControl(b, tagSessionReset, []byte{1})
+	}
 	if w.control&wantAck != 0 {
 		b = k.appendControl(b, tagAck, binary.LittleEndian.AppendUint64(nil, ack))
 	}
 	w.scratch = b
 }
 
-// wrote gives back what was written.
+// wrote gives back what was written, but for what the peer must acknowledge.
 func (c *tcpConn) wrote(w *writer) {
-	for i, f := range w.batch {
-		c.net.free(f)
-		w.batch[i] = nil
+	c.lastOut.Store(time.Now().UnixNano())
+	if c.lossless {
+		c.unpin(w.batch)
+	} else {
+		for _, f := range w.batch {
+			c.net.free(f)
+		}
 	}
+	clear(w.batch)
 	w.batch = w.batch[:0]
 }
-
-// sequence checks a message's number, and takes the acknowledgement that came
-// with it.
-func (c *tcpConn) sequence(h *wire.FrameHeader) (dup bool, err error) {
-	c.inSeq.Store(h.Seq)
-	return false, nil
-}
-
-func (c *tcpConn) acked(uint64) error { return nil }
 
 // admit waits until there is memory for n more bytes of clients' data.
 func (t *TCP) admit(n int, stop <-chan struct{}) error {

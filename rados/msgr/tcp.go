@@ -178,8 +178,12 @@ func (t *TCP) Listen(me wire.EntityName, addr wire.Addr, d Dispatcher, auth Serv
 // there. Until the session stands, Peer has the number -1.
 //
 // Sessions between OSDs, and between mons, survive their connections: what was
-// sent arrives once and in order over the next one. Everything else, and an OSD
-// that gives no address of its own, gets a session that ends with its
+// sent arrives once and in order over the next one. For that myAddr must be
+// where this network listens; the session belongs to the listener, then, and
+// there is one for each peer: Connect gives the one that stands, also if the
+// peer has opened it, and what comes goes to the Dispatcher that it has. Reset
+// tells that the peer has given it up, or is another incarnation, or was not
+// reached for long. Everything else gets a session that ends with its
 // connection.
 func (t *TCP) Connect(me wire.EntityName, myAddr wire.Addr, peer wire.EntityType, addr wire.Addr, d Dispatcher, auth ClientAuth) (Conn, error) {
 	if !addr.IP.Addr().IsValid() || addr.IP.Port() == 0 || addr.Type == wire.AddrLegacy {
@@ -190,6 +194,15 @@ func (t *TCP) Connect(me wire.EntityName, myAddr wire.Addr, peer wire.EntityType
 	}
 	if myAddr.Nonce == 0 && myAddr.Type == wire.AddrNone {
 		myAddr.Nonce = randomNonce()
+	}
+	if losslessBetween(me.Type, peer) && (addr.Nonce != 0 || peer == wire.EntityMon) {
+		if l := t.listenerAt(myAddr); l != nil {
+			c, err := l.connect(peer, addr, d, auth)
+			if err != nil {
+				return nil, err
+			}
+			return c, nil
+		}
 	}
 	c := t.newConn(me, d, &peerInfo{name: wire.EntityName{Type: peer, Num: -1}, addr: addr, identity: &Identity{}})
 	c.dialled, c.auth, c.target, c.myAddr, c.peerType = true, auth, addr, myAddr, peer
@@ -203,6 +216,18 @@ func (t *TCP) Connect(me wire.EntityName, myAddr wire.Addr, peer wire.EntityType
 	c.cancel = cancel
 	t.work.Go(func() { c.runDialled(ctx) })
 	return c, nil
+}
+
+// listenerAt gives the listener that has exactly this address, or nil.
+func (t *TCP) listenerAt(addr wire.Addr) *tcpListener {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for l := range t.listeners {
+		if l.addr == addr {
+			return l
+		}
+	}
+	return nil
 }
 
 // Close closes all listeners and sessions, and waits for what they had sent

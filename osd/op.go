@@ -195,13 +195,16 @@ func (o *op) finishRead() {
 	}
 	b.readers--
 	user := o.out.Object.Info.UserVersion
-	if !o.out.Object.Stored {
-		user = g.core.LastUpdate().Version
-	}
+	missing := result == -int32(wire.ENOENT) && (o.req.Snap != wire.NoSnap || !b.state.Live())
 	g.leave(b)
 	g.finished(o)
 	g.mu.Unlock()
-	reply := o.reply(result, o.out.Results, wire.EVersion{}, user)
+	results := o.out.Results
+	if missing {
+		// Ceph refuses such before the first operation.
+		user, results = 0, results[:0]
+	}
+	reply := o.reply(result, results, wire.EVersion{}, user)
 	if stale {
 		reply.Release()
 		d.drop(o)

@@ -9,6 +9,9 @@ import (
 	"github.com/spirula/spirula/rados/wire"
 )
 
+// flagParallelExec asks for what Ceph never did (its PARALLELEXEC).
+const flagParallelExec wire.OSDFlag = 0x200
+
 // epoch is the newest map's, 0 before the first.
 func (d *OSD) epoch() wire.Epoch {
 	if m := d.current.Load(); m != nil {
@@ -107,6 +110,9 @@ func (d *OSD) check(o *op, cur *clustermap.OSDMap, pool *clustermap.Pool) wire.E
 	m := o.m
 	if pool.Flags&clustermap.PoolEIO != 0 {
 		return wire.EIO
+	}
+	if m.Flags&flagParallelExec != 0 {
+		return wire.EINVAL
 	}
 	for i := range m.Ops {
 		if m.Ops[i].Code == wire.OpInvalid {

@@ -169,9 +169,10 @@ func (l *tcpListener) introduced(k *link, a *accepted, payload []byte) (*tcpConn
 	return c, nil
 }
 
-// ident makes SERVER_IDENT.
+// ident makes SERVER_IDENT. Its number is above that of every dial of ours
+// that the peer may still find on its way.
 func (l *tcpListener) ident(flags, cookie uint64) []byte {
-	id := wire.Ident{Addrs: []wire.Addr{l.addr}, GlobalID: l.me.Num, GlobalSeq: l.net.globalSeq.Load(),
+	id := wire.Ident{Addrs: []wire.Addr{l.addr}, GlobalID: l.me.Num, GlobalSeq: l.net.globalSeq.Add(1),
 		Supported: wire.Features, Required: requiredFeature, Flags: flags, Cookie: cookie}
 	return id.AppendServer(nil)
 }

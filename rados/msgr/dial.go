@@ -126,10 +126,13 @@ func finishAuth(hs ClientHandshake, payload []byte, modes []Mode, o *opened) (Se
 	return hs.Done(done.GlobalID, o.mode, slices.Clone(done.Payload))
 }
 
-// ident makes our side of CLIENT_IDENT.
-func (c *tcpConn) ident(o *opened) wire.Ident {
+// ident makes CLIENT_IDENT.
+func (c *tcpConn) ident(o *opened) (wire.Ident, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.adopting != nil {
+		return wire.Ident{}, errOvertaken
+	}
 	if c.myAddr.Type == wire.AddrNone || !c.myAddr.IP.Addr().IsValid() {
 		// Nobody listens there: the address tells incarnations apart. Its IP
 		// is the one under which the peer sees us.
@@ -147,12 +150,15 @@ func (c *tcpConn) ident(o *opened) wire.Ident {
 	if !c.lossless {
 		id.Flags = wire.IdentLossy
 	}
-	return id
+	return id, nil
 }
 
 // introduce exchanges idents, and gives what the peer said.
 func (c *tcpConn) introduce(k *link, o *opened) (wire.Ident, error) {
-	mine := c.ident(o)
+	mine, err := c.ident(o)
+	if err != nil {
+		return wire.Ident{}, err
+	}
 	if err := k.send(tagClientIdent, mine.AppendClient(nil)); err != nil {
 		return wire.Ident{}, err
 	}

@@ -200,7 +200,6 @@ func TestAcceptCapture(t *testing.T) {
 			c := readCapture(t, name)
 			n := NewTCP(TCPOptions{})
 			defer n.Close()
-			n.globalSeq.Store(1)
 			ident, err := wire.DecodeClientIdent(c.find("C", tagClientIdent).payload)
 			if err != nil {
 				t.Fatal(err)

@@ -268,7 +268,7 @@ func (c *tcpConn) supervise() {
 			c.serveLink(k)
 			// A peer that accepts and hangs up at once must not be asked in
 			// a tight loop.
-			notBefore = time.Now().Add(minRedial / 10)
+			notBefore = time.Now().Add(c.net.minRedial / 10)
 		case errors.Is(err, errOvertaken):
 			pause = 0
 		case final(err):
@@ -276,7 +276,7 @@ func (c *tcpConn) supervise() {
 			c.fail(connectError(c.target, err))
 			c.mu.Unlock()
 		default:
-			pause = min(max(2*pause, minRedial), maxRedial)
+			pause = min(max(2*pause, c.net.minRedial), c.net.maxRedial)
 			notBefore = time.Now().Add(pause)
 			c.mu.Lock()
 			if time.Since(c.since) > giveUpAfter {

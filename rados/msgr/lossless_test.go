@@ -151,7 +151,7 @@ func opMessage(tid uint64, size int) wire.Message {
 // inOrder checks that messages 0 to n-1 came once each, in their order.
 func (n *node) inOrder(count int) {
 	n.t.Helper()
-	n.until(fmt.Sprintf("%d messages (%d came)", count, len(n.got)), func() bool { return len(n.got) >= count })
+	n.until(fmt.Sprintf("%d messages", count), func() bool { return len(n.got) >= count })
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for i, tid := range n.got {
@@ -188,6 +188,8 @@ func TestLosslessCuts(t *testing.T) {
 				}
 			}
 			a, b := newNode(t, 1, TCPOptions{}), newNode(t, 2, TCPOptions{})
+			a.net.minRedial, b.net.minRedial = time.Millisecond, 2*time.Millisecond
+			a.net.maxRedial, b.net.maxRedial = 20*time.Millisecond, 20*time.Millisecond
 			cut(a)
 			cut(b)
 			const count = 600

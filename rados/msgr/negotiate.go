@@ -21,10 +21,7 @@ func (c *tcpConn) negotiate(k *link, o *opened) error {
 		if again {
 			err = c.askReconnect(k, &f)
 		} else {
-			mine := c.ident(o)
-			if err = k.send(tagClientIdent, mine.AppendClient(nil)); err == nil {
-				err = k.recv(&f, tagServerIdent, tagMissingFeatures, tagWait, tagSessionReset)
-			}
+			err = c.askSession(k, o, &f)
 		}
 		if err != nil {
 			return err
@@ -37,8 +34,23 @@ func (c *tcpConn) negotiate(k *link, o *opened) error {
 	return protocolError("no agreement on a session after %d attempts", maxNegotiations)
 }
 
+func (c *tcpConn) askSession(k *link, o *opened, f *inFrame) error {
+	mine, err := c.ident(o)
+	if err != nil {
+		return err
+	}
+	if err := k.send(tagClientIdent, mine.AppendClient(nil)); err != nil {
+		return err
+	}
+	return k.recv(f, tagServerIdent, tagMissingFeatures, tagWait, tagSessionReset)
+}
+
 func (c *tcpConn) askReconnect(k *link, f *inFrame) error {
 	c.mu.Lock()
+	if c.adopting != nil {
+		c.mu.Unlock()
+		return errOvertaken
+	}
 	r := wire.SessionReconnect{Addrs: []wire.Addr{c.myAddr}, ClientCookie: c.clientCookie, ServerCookie: c.serverCookie,
 		GlobalSeq: c.net.globalSeq.Add(1), ConnectSeq: c.connectSeq, Received: c.inSeq.Load()}
 	c.mu.Unlock()

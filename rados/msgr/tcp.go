@@ -95,8 +95,9 @@ type TCP struct {
 	warned    sync.Map // string -> *atomic.Int64, when a warning was last written
 
 	// Replaced in tests.
-	dial   func(ctx context.Context, addr string) (net.Conn, error)
-	listen func(addr string) (net.Listener, error)
+	minRedial, maxRedial time.Duration
+	dial                 func(ctx context.Context, addr string) (net.Conn, error)
+	listen               func(addr string) (net.Listener, error)
 
 	mu        sync.Mutex
 	closed    bool
@@ -120,7 +121,8 @@ func NewTCP(o TCPOptions) *TCP {
 	setDefault(&o.HalfOpen, defaultHalfOpen)
 	setDefault(&o.Sessions, defaultSessions)
 	setDefault(&o.Idle, defaultIdle)
-	t := &TCP{opts: o, log: o.Log, listeners: map[*tcpListener]struct{}{}, dialled: map[*tcpConn]struct{}{}}
+	t := &TCP{opts: o, log: o.Log, minRedial: minRedial, maxRedial: maxRedial,
+		listeners: map[*tcpListener]struct{}{}, dialled: map[*tcpConn]struct{}{}}
 	t.budget = budget{arena: o.Arena, limit: o.RecvBytes, turn: make(chan struct{}, 1)}
 	t.dial = func(ctx context.Context, addr string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", addr)

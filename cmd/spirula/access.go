@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"path/filepath"
 	"strings"
@@ -34,18 +35,22 @@ type access struct {
 	auth     string // cephx or none
 }
 
-// newAccess prepares the network of a process that runs a mon of its own.
-func newAccess(mon, auth string, log *slog.Logger) (*access, error) {
+// newAccess prepares the network of a process that runs a mon of its own, at
+// the address that a flag gave.
+func newAccess(flag, mon, auth string, log *slog.Logger) (*access, error) {
 	local := msgr.NewLocal()
 	if mon == monOff {
 		return &access{outer: local, net: local, monAddrs: []wire.Addr{monAddr(netip.MustParseAddrPort(inProcess))}, auth: authNone}, nil
 	}
 	ap, err := netip.ParseAddrPort(mon)
-	if err == nil && (ap.Addr().IsUnspecified() || ap.Port() == 0) {
-		err = errors.New("clients compare it with where they connected, so it must be one address of this machine, and a port")
+	if err == nil && ap.Addr().IsUnspecified() {
+		err = errors.New("clients compare it with where they connected, so it must be one address of this machine")
 	}
 	if err != nil {
-		return nil, usageError{fmt.Errorf("--mon %s: want ADDRESS:PORT or %s (%w)", mon, monOff, err)}
+		return nil, usageError{fmt.Errorf("%s %s: want ADDRESS:PORT or %s (%w)", flag, mon, monOff, err)}
+	}
+	if ap, err = usable(flag, ap); err != nil {
+		return nil, err
 	}
 	a := newRemoteAccess([]wire.Addr{monAddr(ap)}, auth, log)
 	a.net = msgr.Join(local, a.outer)
@@ -56,6 +61,17 @@ func newAccess(mon, auth string, log *slog.Logger) (*access, error) {
 func newRemoteAccess(mons []wire.Addr, auth string, log *slog.Logger) *access {
 	tcp := msgr.NewTCP(msgr.TCPOptions{Log: log})
 	return &access{outer: tcp, net: tcp, monAddrs: mons, auth: auth}
+}
+
+// usable tells early what keeps a mon from listening at an address, and
+// chooses a port for port 0: the mon has to be told where it will listen.
+func usable(flag string, ap netip.AddrPort) (netip.AddrPort, error) {
+	l, err := listen("the mon", flag, ap.String())
+	if err != nil {
+		return ap, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).AddrPort(), nil
 }
 
 func monAddr(ap netip.AddrPort) wire.Addr { return wire.Addr{Type: wire.AddrMsgr2, IP: ap} }

@@ -63,7 +63,7 @@ func (cl *cluster) startCore(ctx context.Context, c *config, fatal func(error)) 
 	if err != nil {
 		return err
 	}
-	if cl.access, err = newAccess(c.Mon, c.Auth, cl.log); err != nil {
+	if cl.access, err = newAccess("--mon", c.Mon, c.Auth, cl.log); err != nil {
 		return err
 	}
 	if err := cl.startDaemons(ctx, fsid, osdID, c.memory(), fatal); err != nil {

@@ -123,7 +123,7 @@ func startLoneMon(ctx context.Context, p *process, dir *dataDir, addr, auth stri
 	if err != nil {
 		return nil, err
 	}
-	a, err := newAccess(addr, auth, p.log)
+	a, err := newAccess("--addr", addr, auth, p.log)
 	if err != nil {
 		return nil, err
 	}

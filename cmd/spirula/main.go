@@ -66,6 +66,8 @@ func run(args []string) int {
 		Short:         "Objects and files from one binary: S3 and NFS over a RADOS core",
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		// An error is one line.
+		DisableSuggestions: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(upCommand(), monCommand(), osdCommand(), statusCommand(), userCommand(), configCommand(), versionCommand(),

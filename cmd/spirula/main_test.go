@@ -63,7 +63,7 @@ func spirula(t *testing.T, env []string, args ...string) (stdout, stderr string,
 
 // anyPorts are flags for an `up` that is in nobody's way.
 func anyPorts(dir string, more ...string) []string {
-	return append([]string{"up", dir, "--s3", "127.0.0.1:0", "--nfs", "127.0.0.1:0", "--status", "127.0.0.1:0"}, more...)
+	return append([]string{"up", dir, "--s3", "127.0.0.1:0", "--nfs", "127.0.0.1:0", "--status", "127.0.0.1:0", "--mon", "127.0.0.1:0"}, more...)
 }
 
 // daemon is a running `spirula up`.

@@ -49,6 +49,7 @@ var classes = map[string][]Method{
 	"cas":      casMethods,
 	"hello":    helloMethods,
 	"cmpomap":  cmpomapMethods,
+	"rbd":      rbdMethods,
 }
 
 // Lookup finds a method; nil if there is no such class or method.

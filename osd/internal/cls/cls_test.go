@@ -585,6 +585,16 @@ func TestFilter(t *testing.T) {
 	}
 }
 
+func TestRBD(t *testing.T) {
+	o := newThing()
+	golden(t, "features", is(t, o, 0, "rbd", "get_all_features", nil), "ff07000000000000")
+	is(t, o, -2, "rbd", "get_id", nil)
+	o.data = []byte("data")
+	is(t, o, -5, "rbd", "get_id", nil)
+	o.data = bare("abc")
+	golden(t, "id", is(t, o, 0, "rbd", "get_id", nil), "03000000616263")
+}
+
 // FuzzMethods feeds any method any input, over an object that has garbage
 // where classes look.
 func FuzzMethods(f *testing.F) {

@@ -4,7 +4,7 @@
 //
 // The classes are those that Ceph's clients expect everywhere: lock (also
 // behind librados's lock calls and `rados lock`), version, refcount, log,
-// numops, cas, cmpomap and hello. Inputs, outputs and what they store are
+// numops, cas, cmpomap and hello, and a word of rbd. Inputs, outputs and what they store are
 // encoded as Ceph's classes of the same name encode them, so that clients,
 // and objects copied from one cluster to the other, don't see a difference.
 //

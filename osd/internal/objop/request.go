@@ -19,6 +19,9 @@ const (
 	MaxWatches    = 512       // watches of an object; more are ENOMEM
 )
 
+// flagParallelExec asks for what no OSD does.
+const flagParallelExec wire.OSDFlag = 0x200
+
 const e2big = wire.Errno(7) // a value over its limit
 
 // Request is one vector and what came with it.
@@ -122,7 +125,7 @@ func Check(name, namespace string, req *Request) wire.Errno {
 	switch {
 	case len(name) > MaxObjectName || len(namespace) > MaxNamespace:
 		return wire.ENAMETOOLONG
-	case len(req.Ops) > MaxOps:
+	case len(req.Ops) > MaxOps, req.Flags&flagParallelExec != 0:
 		return wire.EINVAL
 	}
 	total, write := 0, false

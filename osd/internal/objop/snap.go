@@ -120,6 +120,9 @@ func (v *vector) rollback(snap wire.SnapID) wire.Errno {
 }
 
 func (v *vector) listSnaps(res *wire.OpResult) wire.Errno {
+	if v.req.Snap != wire.SnapDir {
+		return wire.EINVAL
+	}
 	set := &v.was.SnapSet
 	res.SnapSeq = set.Seq
 	for _, c := range set.Clones {

@@ -129,10 +129,7 @@ func Run(view View, was *Object, req *Request, results []wire.OpResult) *Outcome
 	}
 	v.live = was.Live()
 	if e := v.prepare(); e != 0 {
-		v.Result = -int32(e)
-		if len(v.Results) > 0 {
-			v.Results[0].Rval = v.Result
-		}
+		v.Result = -int32(e) // of no operation: none has begun
 		return v.Outcome
 	}
 	v.ops()

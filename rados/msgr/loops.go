@@ -13,6 +13,9 @@ import (
 // minRate is how fast data must come at least, in bytes a second.
 const minRate = 64 << 10
 
+// patience is how long n bytes may take that have been begun.
+func patience(n int) time.Duration { return stallTime + time.Duration(n/minRate)*time.Second }
+
 // readLoop receives frames until the connection ends, or the session is
 // closed and the peer has seen it.
 func (c *tcpConn) readLoop(k *link) error {
@@ -21,7 +24,7 @@ func (c *tcpConn) readLoop(k *link) error {
 			k.c.SetReadDeadline(time.Time{})
 			return
 		}
-		k.c.SetReadDeadline(time.Now().Add(stallTime + time.Duration(n/minRate)*time.Second))
+		k.c.SetReadDeadline(time.Now().Add(patience(n)))
 	}
 	if c.listener != nil && !c.lossless {
 		k.r.admit = func(n int) error { return c.net.admit(n, c.stop) }
@@ -229,6 +232,9 @@ func (c *tcpConn) take(k *link, w *writer) bool {
 		c.keep(w.batch, bytes)
 	}
 	c.taken(n, bytes)
+	if !c.closing {
+		k.c.SetWriteDeadline(time.Now().Add(patience(bytes)))
+	}
 	return true
 }
 

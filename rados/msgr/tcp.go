@@ -59,25 +59,30 @@ const (
 var (
 	errClosed = errors.New("closed")
 	errSlow   = errors.New("the peer reads too slowly")
+	errSilent = errors.New("the peer gives no sign")
+	errIdle   = errors.New("idle")
 )
 
 // Metrics counts what a TCP did since it was made.
 type Metrics struct {
-	Accepted, Dialled     atomic.Int64 // sessions that stood
-	Refused               atomic.Int64 // attempts at authentication refused
-	HalfOpenDropped       atomic.Int64 // connections closed to make room for newer ones
-	BadHandshakes         atomic.Int64 // connections closed before their session stood
-	BadFrames             atomic.Int64 // sessions closed for what the peer sent
-	SlowPeers             atomic.Int64 // sessions closed because too much waited
-	AcceptErrors          atomic.Int64
-	UnknownMessages       atomic.Int64 // of types without a codec: skipped
-	FramesIn, FramesOut   atomic.Int64 // messages
-	BytesIn, BytesOut     atomic.Int64 // fronts and data
-	Writes                atomic.Int64 // calls to write batches of messages
-	Reconnects            atomic.Int64 // sessions that went on over a new connection
-	Resent, Duplicates    atomic.Int64 // messages
-	RemoteResets          atomic.Int64 // lossless sessions that the peer had forgotten
-	RecvWaits, IdleCloses atomic.Int64
+	Accepted, Dialled   atomic.Int64 // sessions that stood
+	Refused             atomic.Int64 // attempts at authentication refused
+	HalfOpenDropped     atomic.Int64 // connections closed to make room for newer ones
+	BadHandshakes       atomic.Int64 // connections closed before their session stood
+	BadFrames           atomic.Int64 // sessions closed for what the peer sent
+	SlowPeers           atomic.Int64 // sessions closed because too much waited
+	AcceptErrors        atomic.Int64
+	UnknownMessages     atomic.Int64 // of types without a codec: skipped
+	FramesIn, FramesOut atomic.Int64 // messages
+	BytesIn, BytesOut   atomic.Int64 // fronts and data
+	Writes              atomic.Int64 // calls to write batches of messages
+	Reconnects          atomic.Int64 // sessions that went on over a new connection
+	Resent              atomic.Int64 // messages, over such a connection
+	Duplicates          atomic.Int64 // messages dropped
+	RemoteResets        atomic.Int64 // lossless sessions that the peer had given up
+	RecvWaits           atomic.Int64 // reads that waited for memory
+	IdleCloses          atomic.Int64 // connections closed because nobody used them
+	Silent              atomic.Int64 // connections closed because keepalives had no answer
 }
 
 // TCP is a Network over TCP with messenger v2.1.
@@ -103,6 +108,8 @@ type TCP struct {
 	closed    bool
 	listeners map[*tcpListener]struct{}
 	dialled   map[*tcpConn]struct{}
+	ticking   bool
+	timer     *time.Timer
 	work      sync.WaitGroup // goroutines of dialled sessions
 }
 
@@ -167,6 +174,7 @@ func (t *TCP) Listen(me wire.EntityName, addr wire.Addr, d Dispatcher, auth Serv
 	t.mu.Lock()
 	closed := t.closed
 	t.listeners[l] = struct{}{}
+	t.arm()
 	t.mu.Unlock()
 	if closed {
 		l.Close()
@@ -214,6 +222,7 @@ func (t *TCP) Connect(me wire.EntityName, myAddr wire.Addr, peer wire.EntityType
 		return nil, wire.Errorf("msgr.connect", addr.String(), wire.ESHUTDOWN)
 	}
 	t.dialled[c] = struct{}{}
+	t.arm()
 	ctx, cancel := context.WithCancel(context.Background())
 	c.cancel = cancel
 	t.work.Go(func() { c.runDialled(ctx) })
@@ -253,6 +262,11 @@ func (t *TCP) Close() {
 		l.Close()
 	}
 	t.work.Wait()
+	t.mu.Lock()
+	if t.timer != nil {
+		t.timer.Stop()
+	}
+	t.mu.Unlock()
 }
 
 // warnEvery is the time between two lines about the same kind of trouble.

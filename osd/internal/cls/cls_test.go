@@ -587,7 +587,7 @@ func TestFilter(t *testing.T) {
 
 func TestRBD(t *testing.T) {
 	o := newThing()
-	golden(t, "features", is(t, o, 0, "rbd", "get_all_features", nil), "ff07000000000000")
+	golden(t, "features", is(t, o, 0, "rbd", "get_all_features", nil), "ff0f000000000000")
 	is(t, o, -2, "rbd", "get_id", nil)
 	o.data = []byte("data")
 	is(t, o, -5, "rbd", "get_id", nil)

@@ -6,7 +6,7 @@ import "github.com/spirula/spirula/rados/wire"
 // has what clients ask to learn whom they talk to.
 
 // rbdFeatures are all the features of images that there are (Ceph's value).
-const rbdFeatures = 1<<11 - 1
+const rbdFeatures = 1<<12 - 1
 
 func rbdAllFeatures(_ object, _ []byte) ([]byte, int32) {
 	var e wire.Encoder

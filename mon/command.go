@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 
 	"github.com/spirula/spirula/rados/wire"
 )
@@ -21,6 +22,8 @@ func (a args) str(key string) string {
 		return v
 	case float64:
 		return strconv.FormatFloat(v, 'f', -1, 64)
+	case bool:
+		return strconv.FormatBool(v)
 	}
 	return ""
 }
@@ -45,10 +48,34 @@ func (a args) num(key string, def int64) (n int64, ok bool) {
 	return 0, false
 }
 
-func (a args) truth(key string) bool {
-	v, _ := a[key].(bool)
-	return v || a.str(key) == "true" || a.str(key) == "--yes-i-really-really-mean-it"
+// float reads a finite number, given as one or as text.
+func (a args) float(key string, def float64) (f float64, ok bool) {
+	switch v := a[key].(type) {
+	case nil:
+		return def, true
+	case float64:
+		return v, true
+	case string:
+		f, err := strconv.ParseFloat(v, 64)
+		return f, err == nil && !math.IsNaN(f) && !math.IsInf(f, 0)
+	}
+	return 0, false
 }
+
+// truth reads a switch: a bool, or what older tools send in its place, the
+// word itself.
+func (a args) truth(key string) bool {
+	switch v := a[key].(type) {
+	case bool:
+		return v
+	case string:
+		return v == "true" || strings.HasPrefix(v, "--")
+	}
+	return false
+}
+
+// sure reports whether the caller insists.
+func (a args) sure() bool { return a.truth("yes_i_really_mean_it") || a.truth("force") }
 
 // list reads one string or a list of them.
 func (a args) list(key string) (out []string) {
@@ -64,19 +91,21 @@ func (a args) list(key string) (out []string) {
 	return out
 }
 
-// call is one command under way. Exactly one of its methods ok, fail or
-// output ends it.
+// call is one command under way. Exactly one of its methods ok, fail, show,
+// output, text or finish ends it.
 type call struct {
 	m    *Mon
+	sess *session // nil for a command of this process
 	args args
 	in   []byte
 	cmd  []string
 	tid  uint64
+	seen uint64 // version of the state that the answer is about
 	done func(*wire.MMonCommandAck)
 }
 
 func (c *call) finish(e wire.Errno, status string, out []byte) {
-	c.done(&wire.MMonCommandAck{TID: c.tid, Result: -int32(e), Status: status, Cmd: c.cmd, Output: out})
+	c.done(&wire.MMonCommandAck{TID: c.tid, Seen: c.seen, Result: -int32(e), Status: status, Cmd: c.cmd, Output: out})
 }
 
 // ok ends the command with words only.
@@ -87,31 +116,38 @@ func (c *call) fail(e wire.Errno, format string, a ...any) {
 	c.finish(e, fmt.Sprintf(format, a...), nil)
 }
 
+// isJSON reports whether the caller asked for JSON.
+func (c *call) isJSON() bool { return strings.HasPrefix(c.args.str("format"), "json") }
+
+// show ends it with v as JSON, for people on many lines.
+func (c *call) show(v any) { c.finish(0, "", encodeJSON(v, c.args.str("format") != "json")) }
+
 // output ends it with v as JSON, or with text if the caller did not ask for
 // JSON.
 func (c *call) output(v any, text string) {
-	if format := c.args.str("format"); format != "json" && format != "json-pretty" {
+	if !c.isJSON() {
 		c.finish(0, "", []byte(text))
 		return
 	}
-	var b []byte
-	var err error
-	if c.args.str("format") == "json-pretty" {
-		b, err = json.MarshalIndent(v, "", "    ")
-	} else {
-		b, err = json.Marshal(v)
-	}
-	if err != nil {
-		c.fail(wire.EIO, "encoding: %v", err)
-		return
-	}
-	c.finish(0, "", append(b, '\n'))
+	c.show(v)
 }
 
 // committed gives a callback that ends the command when its change is in an
 // epoch.
 func (c *call) committed(format string, a ...any) func(wire.Errno, wire.Epoch) {
-	return func(e wire.Errno, _ wire.Epoch) {
+	return func(e wire.Errno, epoch wire.Epoch) {
+		if e != 0 {
+			c.fail(e, "%v", e)
+			return
+		}
+		c.seen = uint64(epoch)
+		c.ok(format, a...)
+	}
+}
+
+// told is committed for services without epochs.
+func (c *call) told(format string, a ...any) func(wire.Errno) {
+	return func(e wire.Errno) {
 		if e != 0 {
 			c.fail(e, "%v", e)
 			return
@@ -120,54 +156,45 @@ func (c *call) committed(format string, a ...any) func(wire.Errno, wire.Epoch) {
 	}
 }
 
-// command parses one command and runs it.
-func (m *Mon) command(msg *wire.MMonCommand, done func(*wire.MMonCommandAck)) {
-	c := &call{m: m, in: msg.Input, cmd: msg.Cmd, tid: msg.TID, done: done}
+// command parses one command and runs it. sess is nil for a command of this
+// process.
+func (m *Mon) command(sess *session, msg *wire.MMonCommand, done func(*wire.MMonCommandAck)) {
+	m.run(m.commands, sess, msg, done)
+}
+
+func (m *Mon) run(table commands, sess *session, msg *wire.MMonCommand, done func(*wire.MMonCommandAck)) {
+	c := &call{m: m, sess: sess, in: msg.Input, cmd: msg.Cmd, tid: msg.TID, done: done}
 	if len(msg.Cmd) != 1 || len(msg.Cmd[0]) > maxCommand || json.Unmarshal([]byte(msg.Cmd[0]), &c.args) != nil {
 		c.fail(wire.EINVAL, "command is not a JSON object")
 		return
 	}
-	spec := m.commands[c.args.str("prefix")]
+	prefix := c.args.str("prefix")
+	spec := table[prefix]
 	if spec == nil {
 		c.fail(wire.EINVAL, "command not known")
 		return
 	}
-	for _, p := range spec.params {
-		if p.required && c.args[p.name] == nil {
-			c.fail(wire.EINVAL, "missing required parameter %s", p.name)
-			return
-		}
-		if p.kind == "CephInt" || p.kind == "CephOsdId" {
-			if _, ok := c.args.num(p.name, 0); !ok {
-				c.fail(wire.EINVAL, "%s is no number", p.name)
-				return
-			}
-		}
+	if status, e := spec.check(c.args); e != 0 {
+		c.fail(e, "%s", status)
+		return
 	}
+	if status, e := m.permits(c, prefix, spec); e != 0 {
+		c.fail(e, "%s", status)
+		return
+	}
+	c.seen = m.versionOf(module(prefix))
 	spec.run(c)
 }
 
-// param is a parameter of a command, in the terms of Ceph's descriptions.
-type param struct {
-	name, kind string
-	required   bool
-	choices    string
-}
-
-func req(name, kind string) param { return param{name: name, kind: kind, required: true} }
-func opt(name, kind string) param { return param{name: name, kind: kind} }
-
-// spec is a command.
-type spec struct {
-	params []param
-	help   string
-	perm   string
-	run    func(*call)
-}
-
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
+// versionOf is the version of the state that a module's answers are about.
+func (m *Mon) versionOf(module string) uint64 {
+	switch module {
+	case "osd", "pg":
+		return uint64(m.osd.cur.Epoch)
+	case "mon":
+		return uint64(m.monmap.cur.Epoch)
+	case "config", "config-key":
+		return m.services[module].version()
 	}
-	return strconv.Itoa(n) + " " + what + "s"
+	return 0
 }

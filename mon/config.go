@@ -1,143 +1,148 @@
 package mon
 
 import (
-	"sort"
+	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spirula/spirula/rados/wire"
 )
 
-// Bounds of the config store.
-const (
-	maxConfigKeys  = 4096
-	maxConfigValue = 64 << 10
-)
+// configService keeps settings. A key is "section/name" or, for part of the
+// section's daemons only, "section/mask/name"; the section is global, mon,
+// osd, client, or an entity's name; the mask "class:ssd" or "host:a". Names
+// may have slashes of their own.
+type configService struct{ *valueService }
 
-// configService keeps settings: "section/name" to value, the section being
-// global, mon, osd, client, or a daemon's name. State: one key each.
-type configService struct {
-	m        *Mon
-	ver      uint64
-	values   map[string]string
-	inFlight bool
-	pending  []Change
-	answers  []func(wire.Errno)
-	flying   []func(wire.Errno)
-}
-
-func (c *configService) name() string    { return "config" }
-func (c *configService) version() uint64 { return c.ver }
-
-func (c *configService) load(kv KV, version uint64) error {
-	c.ver, c.values = version, make(map[string]string)
-	prefix := stateKey(c.name(), nil)
-	return kv.Range(prefix, prefixEnd(prefix), func(k, v []byte) error {
-		b, err := unseal("config", v)
-		c.values[string(k[len(prefix):])] = string(b)
-		return err
-	})
-}
-
-func (c *configService) lead(bool) {
-	c.inFlight, c.pending = false, nil
-	for _, fn := range append(c.flying, c.answers...) {
-		fn(wire.EAGAIN)
-	}
-	c.flying, c.answers = nil, nil
-}
-
-func (c *configService) propose(time.Time) *proposal {
-	if c.inFlight || len(c.pending) == 0 {
-		return nil
-	}
-	p := &proposal{service: c.name(), prior: c.ver, next: c.ver + 1, changes: c.pending}
-	c.inFlight, c.pending = true, nil
-	c.flying, c.answers = c.answers, nil
-	return p
-}
-
-func (c *configService) apply(_ *Batch, p *proposal) error {
-	for _, ch := range p.changes {
-		if ch.Delete {
-			delete(c.values, string(ch.Key))
-			continue
-		}
-		b, err := unseal("config", ch.Value)
-		if err != nil {
-			return err
-		}
-		c.values[string(ch.Key)] = string(b)
-	}
-	c.ver = p.next
-	return nil
-}
-
-func (c *configService) committed(_ *proposal, mine bool) {
-	if mine {
-		c.inFlight = false
-		for _, fn := range c.flying {
-			fn(0)
-		}
-		c.flying = nil
-	}
-	for _, s := range c.m.sessions {
-		if sub, ok := s.subs[wire.SubConfig]; ok && sub.Start <= c.ver {
-			c.send(s)
-			c.m.delivered(s, wire.SubConfig, c.ver)
+func newConfigService(m *Mon) *configService {
+	c := &configService{newValueService(m, "config")}
+	c.changed = func() {
+		for _, s := range m.sessions {
+			m.serveConfig(s)
 		}
 	}
+	return c
 }
 
-func (c *configService) tick(time.Time) {}
+// setting is one entry of the config store.
+type setting struct{ section, mask, name, value string }
+
+func (c *configService) setting(key string) setting {
+	section, rest, _ := strings.Cut(key, "/")
+	s := setting{section: section, name: rest, value: c.values[key]}
+	if mask, name, ok := strings.Cut(rest, "/"); ok && isMask(mask) {
+		s.mask, s.name = mask, name
+	}
+	return s
+}
+
+func isMask(s string) bool { return strings.HasPrefix(s, "class:") || strings.HasPrefix(s, "host:") }
+
+// validWho checks a section with its mask.
+func validWho(who string) bool {
+	section, mask, masked := strings.Cut(who, "/")
+	return section != "" && !strings.ContainsAny(who, "\x00\n") && (!masked || isMask(mask) && !strings.Contains(mask, "/"))
+}
 
 // set changes a setting; an empty value removes it.
-func (c *configService) set(section, key, value string, done func(wire.Errno)) {
-	full := section + "/" + key
+func (c *configService) set(who, name, value string, done func(wire.Errno)) {
 	switch {
-	case section == "" || key == "" || strings.ContainsAny(full, "\x00\n") || strings.Count(full, "/") != 1:
+	case !validWho(who) || name == "" || strings.ContainsAny(name, "\x00\n") || isMask(name):
 		done(wire.EINVAL)
-		return
-	case len(value) > maxConfigValue || len(full) > maxConfigValue:
-		done(wire.EMSGSIZE)
-		return
-	case len(c.values)+len(c.pending) >= maxConfigKeys:
-		done(wire.ENOSPC)
-		return
+	case value == "":
+		c.remove(who+"/"+name, done)
+	default:
+		c.put(who+"/"+name, value, done)
 	}
-	ch := Change{Key: []byte(full), Delete: true}
-	if value != "" {
-		ch = Change{Key: []byte(full), Value: seal([]byte(value))}
-	}
-	c.pending = append(c.pending, ch)
-	c.answers = append(c.answers, done)
 }
 
-// effective gives the settings that hold for an entity: global, then its
-// kind's, then its own.
-func (c *configService) effective(who wire.EntityName) map[string]string {
-	out := make(map[string]string)
-	kind, _, _ := strings.Cut(who.String(), ".")
-	for _, section := range []string{"global", kind, who.String()} {
-		for k, v := range c.values {
-			if name, ok := strings.CutPrefix(k, section+"/"); ok {
-				out[name] = v
+// matching gives the settings that hold for an entity, the more special ones
+// last: global, then its kind's, then its own; masked ones after those of
+// the same section.
+func (c *configService) matching(who string) (out []setting) {
+	kind, id, _ := strings.Cut(who, ".")
+	for _, section := range []string{"global", kind, who} {
+		for _, masked := range []bool{false, true} {
+			for _, k := range c.keys() {
+				s := c.setting(k)
+				if s.section == section && (s.mask != "") == masked && (!masked || c.m.osd.inMask(kind, id, s.mask)) {
+					out = append(out, s)
+				}
 			}
+		}
+		if section == who {
+			break
 		}
 	}
 	return out
 }
 
-// keys gives all settings in order.
-func (c *configService) keys() []string {
-	keys := make([]string, 0, len(c.values))
-	for k := range c.values {
-		keys = append(keys, k)
+// inMask reports whether a daemon is an OSD of the mask's class or host.
+func (s *osdService) inMask(kind, id, mask string) bool {
+	n, err := strconv.ParseInt(id, 10, 32)
+	if err != nil || kind != "osd" {
+		return false
 	}
-	sort.Strings(keys)
-	return keys
+	what, want, _ := strings.Cut(mask, ":")
+	if what == "class" {
+		return className(s.cur.Crush, int32(n)) == want
+	}
+	return hostOf(s.cur.Crush, int32(n)) == want
 }
 
-func (c *configService) send(s *session) {
-	s.c.Send(&wire.MConfig{Values: c.effective(s.c.Peer())})
+// effective gives the values that hold for an entity.
+func (c *configService) effective(who string) map[string]string {
+	out := make(map[string]string)
+	for _, s := range c.matching(who) {
+		out[s.name] = s.value
+	}
+	return out
+}
+
+// options are the settings that the mon itself goes by, with the values they
+// have when nobody sets them. All of them can be changed at run time.
+var options = map[string]string{
+	"mon_allow_pool_delete":              "true",  // osd pool delete is not refused
+	"mon_allow_pool_size_one":            "true",  // osd pool set size 1 is not refused
+	"mon_max_pg_per_osd":                 "4096",  // replicas counted, on average
+	"mon_max_pool_pg_num":                "65536", // pg_num of one pool
+	"mon_osd_min_down_reporters":         "2",     // OSDs that must report a failure, where there are so many
+	"mon_osd_min_in_ratio":               "0.5",   // of OSDs in: below it none is marked out by itself
+	"mon_warn_on_pool_no_redundancy":     "false", // health check of pools of size 1
+	"mon_warn_on_pool_no_app":            "true",  // health check of pools without an application
+	"osd_heartbeat_grace":                "20",    // seconds without an answer until an OSD is reported
+	"osd_pool_default_min_size":          "0",     // 0: as Ceph derives it from the size
+	"osd_pool_default_pg_autoscale_mode": "off",
+	"osd_pool_default_pg_num":            "32",
+	"osd_pool_default_size":              "0", // 0: as many as there are OSDs in, at most 3
+}
+
+// option gives a setting of this mon.
+func (m *Mon) option(name string) string {
+	if v, ok := m.conf.effective("mon." + m.opts.Name)[name]; ok {
+		return v
+	}
+	return options[name]
+}
+
+// optionInt gives a setting as a number; its default if it is none.
+func (m *Mon) optionInt(name string) int64 {
+	n, err := strconv.ParseInt(m.option(name), 10, 64)
+	if err != nil {
+		n, _ = strconv.ParseInt(options[name], 10, 64)
+	}
+	return n
+}
+
+// optionFloat gives a setting as a number; its default if it is none.
+func (m *Mon) optionFloat(name string) float64 {
+	f, err := strconv.ParseFloat(m.option(name), 64)
+	if err != nil {
+		f, _ = strconv.ParseFloat(options[name], 64)
+	}
+	return f
+}
+
+func (m *Mon) optionTrue(name string) bool {
+	v := m.option(name)
+	return v == "true" || v == "1" || v == "yes" || v == "on"
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -25,11 +26,19 @@ var crashSteps = []struct {
 		func(m *Mon) bool { return m.conf.values["osd/k"] == "v" }},
 	{map[string]any{"prefix": "osd set", "key": "noout"},
 		func(m *Mon) bool { return m.OSDMap().Flags&clustermap.FlagNoOut != 0 }},
-	{map[string]any{"prefix": "osd pool set", "pool": "one", "var": "pg_num", "val": "8"},
+	{map[string]any{"prefix": "osd pool set", "pool": "one", "var": "size", "val": "2"},
 		func(m *Mon) bool {
 			id, _ := m.OSDMap().PoolByName("one")
-			return m.OSDMap().Pool(id) != nil && m.OSDMap().Pool(id).PGNum == 8
+			return m.OSDMap().Pool(id) != nil && m.OSDMap().Pool(id).Size == 2
 		}},
+	{map[string]any{"prefix": "config-key set", "key": "a/b", "val": "v"}, func(m *Mon) bool { return m.keys.values["a/b"] == "v" }},
+	{map[string]any{"prefix": "config-key set", "key": "gone", "val": "v"}, func(m *Mon) bool { return true }},
+	{map[string]any{"prefix": "log", "logtext": []string{"hello"}},
+		func(m *Mon) bool {
+			return slices.ContainsFunc(m.clog.lines, func(e wire.LogEntry) bool { return e.Text == "hello" })
+		}},
+	{map[string]any{"prefix": "health mute", "code": "X", "sticky": true}, func(m *Mon) bool { _, ok := m.mutes()["X"]; return ok }},
+	{map[string]any{"prefix": "config-key rm", "key": "gone"}, func(m *Mon) bool { _, ok := m.keys.values["gone"]; return !ok }},
 	{map[string]any{"prefix": "osd new", "uuid": "00112233-4455-6677-8899-aabbccddeeff"},
 		func(m *Mon) bool { return m.OSDMap().Exists(0) }},
 }
@@ -238,7 +247,7 @@ func FuzzCommand(f *testing.F) {
 		}
 		m.pump()
 		answers := 0
-		m.command(&wire.MMonCommand{Cmd: []string{cmd}}, func(*wire.MMonCommandAck) { answers++ })
+		m.command(nil, &wire.MMonCommand{Cmd: []string{cmd}}, func(*wire.MMonCommandAck) { answers++ })
 		m.pump()
 		if answers != 1 {
 			t.Errorf("%d answers to %s", answers, cmd)

@@ -158,7 +158,9 @@ func (s *script) run(d *datadriven.TestData) string {
 		send(&wire.MOSDAlive{OSD: int32(id), Want: wire.Epoch(a)})
 	case "failure":
 		scan("target", &a)
-		send(&wire.MOSDFailure{Reporter: int32(id), Target: int32(a), TargetAddr: s.m.osd.cur.Addr(int32(a)), FailedFor: 1})
+		b = 60
+		scan("for", &b)
+		send(&wire.MOSDFailure{Reporter: int32(id), Target: int32(a), TargetAddr: s.m.osd.cur.Addr(int32(a)), FailedFor: wire.Time(time.Duration(b) * time.Second)})
 	case "pgtemp":
 		scan("seed", &a)
 		scan("to", &b)
@@ -218,7 +220,7 @@ func (s *script) command(line string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.m.command(&wire.MMonCommand{Cmd: []string{string(text)}}, func(a *wire.MMonCommandAck) {
+	s.m.command(nil, &wire.MMonCommand{Cmd: []string{string(text)}}, func(a *wire.MMonCommandAck) {
 		fmt.Fprintf(&s.out, "%d %s\n", a.Result, a.Status)
 		if len(a.Output) > 0 {
 			fmt.Fprintf(&s.out, "%s\n", strings.TrimSpace(string(a.Output)))

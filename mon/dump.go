@@ -31,8 +31,7 @@ func Dump(kv KV, w io.Writer) error {
 	last, _ := log.LastIndex()
 	fmt.Fprintf(w, "raft: term %d commit %d applied %d entries %d..%d voters %v learners %v\n",
 		hard.GetTerm(), hard.GetCommit(), applied, first, last, conf.GetVoters(), conf.GetLearners())
-	osd, auth, cfg, mm := newOSDService(m), &authService{m: m}, &configService{m: m}, &monmapService{m: m}
-	for _, s := range []service{mm, osd, auth, cfg} {
+	for _, s := range m.makeServices() {
 		v, err := getNum(kv, keyVersion+s.name())
 		if err == nil {
 			err = s.load(kv, v)
@@ -42,15 +41,21 @@ func Dump(kv KV, w io.Writer) error {
 		}
 		fmt.Fprintf(w, "%s: version %d\n", s.name(), v)
 	}
-	fmt.Fprintf(w, "monmap: epoch %d fsid %v\n", mm.cur.Epoch, mm.cur.FSID)
-	for i, mon := range mm.cur.Mons {
+	fmt.Fprintf(w, "monmap: epoch %d fsid %v\n", m.monmap.cur.Epoch, m.monmap.cur.FSID)
+	for i, mon := range m.monmap.cur.Mons {
 		fmt.Fprintf(w, " mon.%s rank %d %v\n", mon.Name, i, mon.Addrs)
 	}
-	fmt.Fprintf(w, "client numbers: below %d\n", auth.limit)
-	dumpOSDMap(w, osd.cur, osd.first)
-	for _, k := range cfg.keys() {
-		fmt.Fprintf(w, "setting %s = %q\n", k, cfg.values[k])
+	m.auth.dump(w)
+	dumpOSDMap(w, m.osd.cur, m.osd.first)
+	for _, v := range []struct {
+		what string
+		s    *valueService
+	}{{"setting", m.conf.valueService}, {"key", m.keys}, {"muted", m.muted}} {
+		for _, k := range v.s.keys() {
+			fmt.Fprintf(w, "%s %s = %q\n", v.what, k, v.s.values[k])
+		}
 	}
+	fmt.Fprintf(w, "log: %d lines, the last is %d\n", len(m.clog.lines), m.clog.last)
 	return nil
 }
 

@@ -30,11 +30,11 @@ func Example() {
 		return
 	}
 	defer m.Close()
-	answer, err := m.Command(context.Background(), `{"prefix": "osd pool ls", "detail": "detail"}`, nil)
+	answer, err := m.Command(context.Background(), `{"prefix": "osd lspools"}`, nil)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	fmt.Print(string(answer.Output))
-	// Output: pool 1 'data' replicated size 1 min_size 1 crush_rule 1 pg_num 8 pgp_num 8
+	// Output: 1 data
 }

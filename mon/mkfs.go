@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/spirula/spirula/crush"
+	"github.com/spirula/spirula/rados/cephx"
 	"github.com/spirula/spirula/rados/clustermap"
 	"github.com/spirula/spirula/rados/wire"
 )
@@ -33,6 +34,9 @@ type MkfsOptions struct {
 	// many as there are OSDs, at most 3.
 	PoolSize uint8
 	Pools    []PoolSpec
+	// Keyring has entities of the new cluster. "mon." and client.admin are
+	// added if they are not in it, and keys are made for those without.
+	Keyring cephx.Keyring
 }
 
 // MkfsOSD is one store of a new cluster.
@@ -73,6 +77,7 @@ func Mkfs(kv KV, opts MkfsOptions) (wire.FSID, error) {
 	b.Put([]byte(keyVersion+"monmap"), sealNum(1))
 	b.Put(stateKey("osdmap", []byte(keyFull)), seal(osdmap.Encode()))
 	b.Put([]byte(keyVersion+"osdmap"), sealNum(uint64(osdmap.Epoch)))
+	mkfsAuth(&b, opts.Keyring, opts.Now)
 	if err := kv.Apply(&b); err != nil {
 		return wire.FSID{}, wire.Wrap("mon.mkfs", opts.Name, err)
 	}

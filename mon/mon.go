@@ -3,12 +3,14 @@ package mon
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.etcd.io/raft/v3"
 
+	"github.com/spirula/spirula/rados/cephx"
 	"github.com/spirula/spirula/rados/clustermap"
 	"github.com/spirula/spirula/rados/msgr"
 	"github.com/spirula/spirula/rados/wire"
@@ -28,9 +30,11 @@ type Options struct {
 	Name string // "a"
 	Addr wire.Addr
 	Net  msgr.Network
-	KV   KV              // prepared by Mkfs; stays open until Close has returned
-	Auth msgr.ServerAuth // who may connect; nil lets everybody in
-	Log  *slog.Logger
+	KV   KV // prepared by Mkfs; stays open until Close has returned
+	// AuthMode says who may connect, and what they may do then.
+	AuthMode AuthMode
+	Auth     msgr.ServerAuth // decides in place of AuthMode if not nil
+	Log      *slog.Logger
 	// Now is the clock; time.Now by default. It is read on the leader only.
 	Now func() time.Time
 	// OSDGrace is how long an OSD that the map calls up may be without a
@@ -48,9 +52,6 @@ type Options struct {
 func (o *Options) defaults() {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
-	}
-	if o.Auth == nil {
-		o.Auth = msgr.NoAuth{}
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -109,10 +110,15 @@ type Mon struct {
 	fsid     wire.FSID
 	sessions map[msgr.Conn]*session
 	services map[string]service
-	commands map[string]*spec
+	commands commands // to the cluster
+	tells    commands // to this mon
 	osd      *osdService
 	auth     *authService
+	cephx    *cephx.MonAuth
 	conf     *configService
+	keys     *valueService // config-key
+	muted    *valueService // muted health checks
+	clog     *logService
 	monmap   *monmapService
 	started  time.Time
 
@@ -146,7 +152,7 @@ func New(opts Options) (*Mon, error) {
 	m := &Mon{
 		opts: opts, log: opts.Log.With("mon", opts.Name),
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
-		sessions: make(map[msgr.Conn]*session), commands: commandTable(),
+		sessions: make(map[msgr.Conn]*session), commands: commandTable(), tells: tellTable(),
 	}
 	if err := m.load(); err != nil {
 		return nil, wire.Wrap("mon.new", opts.Name, err)
@@ -164,9 +170,8 @@ func (m *Mon) load() error {
 	if m.applied, err = getNum(kv, keyApplied); err != nil {
 		return err
 	}
-	m.osd, m.auth, m.conf, m.monmap = newOSDService(m), &authService{m: m}, &configService{m: m}, &monmapService{m: m}
 	m.services = make(map[string]service)
-	for _, s := range []service{m.monmap, m.osd, m.auth, m.conf} {
+	for _, s := range m.makeServices() {
 		m.services[s.name()] = s
 		v, err := getNum(kv, keyVersion+s.name())
 		if err != nil {
@@ -177,6 +182,9 @@ func (m *Mon) load() error {
 		}
 	}
 	m.fsid = m.monmap.cur.FSID
+	if m.cephx = m.acceptor(m.opts.AuthMode); m.opts.Auth == nil {
+		m.opts.Auth = m.cephx
+	}
 	m.osdmap.Store(m.osd.cur)
 	m.raft, err = raft.NewRawNode(&raft.Config{
 		ID: m.monmap.rank(m.opts.Name), ElectionTick: electionTick, HeartbeatTick: 1, Storage: m.rlog,
@@ -184,6 +192,13 @@ func (m *Mon) load() error {
 		MaxInflightMsgs: 64, PreVote: true, CheckQuorum: true, Logger: raftLogger{m.log},
 	})
 	return wire.Wrap("mon.load", "raft", err)
+}
+
+// makeServices makes the services anew, without state.
+func (m *Mon) makeServices() []service {
+	m.osd, m.auth, m.conf, m.monmap = newOSDService(m), newAuthService(m), newConfigService(m), &monmapService{m: m}
+	m.keys, m.muted, m.clog = newValueService(m, "config-key"), newValueService(m, "health"), &logService{m: m}
+	return []service{m.monmap, m.osd, m.auth, m.conf, m.keys, m.muted, m.clog}
 }
 
 // Start listens and runs the mon. The only member of a cluster leads it when
@@ -204,8 +219,34 @@ func (m *Mon) Start() error {
 		return wire.Wrap("mon.start", m.opts.Name, err)
 	}
 	m.listener = l
+	m.adoptAddr(l.Addr())
+	if m.dead {
+		l.Close()
+		return wire.Errorf("mon.start: the store failed", m.opts.Name, wire.EIO)
+	}
 	go m.loop()
 	return nil
+}
+
+// adoptAddr makes the monmap name the address where the only mon of a cluster
+// listens. Several mons are at the addresses that the map has for them. An
+// address that stands for all of the host's can't be told to clients: then
+// only the port is taken over.
+func (m *Mon) adoptAddr(a wire.Addr) {
+	self := m.monmap.cur.Mon(m.opts.Name)
+	if !m.leader || len(m.monmap.cur.Mons) != 1 || self == nil {
+		return
+	}
+	a.Type, a.Nonce = wire.AddrMsgr2, 0
+	if a.IP.Addr().IsUnspecified() && len(self.Addrs) > 0 {
+		a.IP = netip.AddrPortFrom(self.Addrs[0].IP.Addr(), a.IP.Port())
+	}
+	if len(self.Addrs) == 1 && self.Addrs[0] == a {
+		return
+	}
+	m.log.Info("the monmap gets a new address", "addr", a.String())
+	m.monmap.moveTo(m.opts.Name, a)
+	m.pump()
 }
 
 // Close stops the mon and waits for it; it may be called twice.
@@ -235,7 +276,7 @@ func (m *Mon) OSDMap() *clustermap.OSDMap { return m.osdmap.Load() }
 func (m *Mon) Command(ctx context.Context, cmd string, input []byte) (*wire.MMonCommandAck, error) {
 	answer := make(chan *wire.MMonCommandAck, 1)
 	m.post(event{fn: func() {
-		m.command(&wire.MMonCommand{FSID: m.fsid, Cmd: []string{cmd}, Input: input},
+		m.command(nil, &wire.MMonCommand{FSID: m.fsid, Cmd: []string{cmd}, Input: input},
 			func(a *wire.MMonCommandAck) { answer <- a })
 	}})
 	select {

@@ -13,6 +13,8 @@ type monmapService struct {
 	ver     uint64
 	cur     *clustermap.MonMap
 	encoded []byte
+	next    *clustermap.MonMap // to be proposed
+	flying  bool
 }
 
 func (s *monmapService) name() string    { return "monmap" }
@@ -53,9 +55,28 @@ func (s *monmapService) rank(name string) uint64 {
 	return 0
 }
 
-func (s *monmapService) lead(bool)                   {}
-func (s *monmapService) propose(time.Time) *proposal { return nil }
-func (s *monmapService) tick(time.Time)              {}
+func (s *monmapService) lead(bool)      { s.flying = false }
+func (s *monmapService) tick(time.Time) {}
+
+// moveTo has the map name another address for a mon.
+func (s *monmapService) moveTo(name string, addr wire.Addr) {
+	next, err := clustermap.DecodeMonMap(s.encoded)
+	if err != nil {
+		panic("mon: our own monmap: " + err.Error())
+	}
+	next.Mon(name).Addrs = []wire.Addr{addr}
+	s.next = next
+}
+
+func (s *monmapService) propose(now time.Time) *proposal {
+	if s.flying || s.next == nil {
+		return nil
+	}
+	n := s.next
+	s.next, s.flying = nil, true
+	n.Epoch, n.LastChange = s.cur.Epoch+1, max(wire.TimeOf(now), s.cur.LastChange)
+	return &proposal{service: s.name(), prior: s.ver, next: s.ver + 1, changes: []Change{{Key: []byte("map"), Value: seal(n.Encode())}}}
+}
 
 func (s *monmapService) apply(_ *Batch, p *proposal) error {
 	for _, c := range p.changes {
@@ -70,6 +91,7 @@ func (s *monmapService) apply(_ *Batch, p *proposal) error {
 }
 
 func (s *monmapService) committed(*proposal, bool) {
+	s.flying = false
 	for _, sess := range s.m.sessions {
 		s.m.serveMonMap(sess)
 	}

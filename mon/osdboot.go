@@ -10,11 +10,12 @@ import (
 	"github.com/spirula/spirula/rados/wire"
 )
 
-const (
-	minReporters = 2   // OSDs that must report a failure, where there are so many
-	minInRatio   = 0.5 // of OSDs in: below it none is marked out automatically
-	maxBlocklist = 65536
-)
+const maxBlocklist = 65536
+
+// failureReport is one OSD's word that another one does not answer.
+type failureReport struct {
+	since time.Time // it was last heard of
+}
 
 // pendingBoot is a boot that waits until the map has its OSD down.
 type pendingBoot struct {
@@ -43,7 +44,7 @@ func (s *osdService) boot(sess *session, msg *wire.MOSDBoot) {
 		s.boots[id] = pendingBoot{sess, msg}
 		return
 	}
-	if _, placed := view.Crush.Names[id]; !placed {
+	if _, placed := crushWeights(view.Crush)[id]; !placed {
 		if err := s.addDevice(view, msg); err != nil {
 			s.m.log.Error("osd can't be placed", "osd", id, "err", err)
 			return
@@ -54,7 +55,7 @@ func (s *osdService) boot(sess *session, msg *wire.MOSDBoot) {
 	inc.BringUp(view, id, msg.UUID, pub, []wire.Addr{msg.Cluster}, pub, pub)
 	inc.NewUUID[id] = msg.UUID
 	inc.NewLastUp = inc.Modified
-	if view.Exists(id) && view.OSDs[id].State&clustermap.StateAutoOut != 0 {
+	if view.Exists(id) && view.OSDs[id].State&clustermap.StateAutoOut != 0 && view.Flags&clustermap.FlagNoIn == 0 {
 		inc.NewWeight[id] = clustermap.WeightIn
 		if w := view.OSDs[id].XInfo.OldWeight; w != 0 {
 			inc.NewWeight[id] = w
@@ -62,6 +63,7 @@ func (s *osdService) boot(sess *session, msg *wire.MOSDBoot) {
 	}
 	s.own(sess, id)
 	s.m.log.Info("osd boots", "osd", id, "addr", msg.Public.String())
+	s.m.clog.write(logInfo, "osd.%d %s boot", id, msg.Public)
 }
 
 // admits checks a boot message.
@@ -73,7 +75,7 @@ func (s *osdService) admits(view *clustermap.OSDMap, msg *wire.MOSDBoot) bool {
 	case view.Exists(id) && view.OSDs[id].UUID != (wire.FSID{}) && view.OSDs[id].UUID != msg.UUID:
 		s.m.log.Error("osd boot refused: the number belongs to another store", "osd", id,
 			"uuid", msg.UUID.String(), "owner", view.OSDs[id].UUID.String())
-	case view.Flags&clustermap.FlagNoUp != 0:
+	case view.Flags&clustermap.FlagNoUp != 0 || view.Exists(id) && view.OSDs[id].State&clustermap.StateNoUp != 0:
 		s.m.log.Warn("osd boot refused: noup is set", "osd", id)
 	case !view.Exists(id) && id >= view.MaxOSD() && id != view.MaxOSD():
 		s.m.log.Error("osd boot refused: numbers are given out in order", "osd", id, "next", view.MaxOSD())
@@ -92,8 +94,9 @@ func (s *osdService) addDevice(view *clustermap.OSDMap, msg *wire.MOSDBoot) erro
 	if weight == 0 {
 		weight = clustermap.WeightIn
 	}
-	c, err := addDevice(view.Crush, msg.OSD, host, weight)
-	if err != nil {
+	c := view.Crush.Clone()
+	at := []crush.Location{{Type: "host", Name: host}, {Type: "root", Name: "default"}}
+	if err := c.AddDevice(msg.OSD, fmt.Sprintf("osd.%d", msg.OSD), weight, at); err != nil {
 		return err
 	}
 	s.change(true, nil).Crush = c.Encode()
@@ -151,7 +154,8 @@ func (s *osdService) sessionLost(sess *session) {
 		return
 	}
 	delete(s.owner, id)
-	if s.m.leader && s.view().Flags&clustermap.FlagNoDown == 0 {
+	if view := s.view(); s.m.leader && view.IsUp(id) && s.mayGoDown(view, id) {
+		s.m.clog.write(logInfo, "osd.%d failed: its session with the mon ended", id)
 		s.markDown(id)
 	}
 }
@@ -186,12 +190,11 @@ func (s *osdService) goodbye(sess *session, msg *wire.MOSDMarkDown) {
 	}
 }
 
-// failure counts reports; enough of them mark the target down.
+// failure takes a report, or takes it back.
 func (s *osdService) failure(sess *session, msg *wire.MOSDFailure) {
 	s.attach(sess, msg.Reporter)
 	view := s.view()
-	if !view.IsUp(msg.Target) || !view.IsUp(msg.Reporter) || view.Addr(msg.Target) != msg.TargetAddr ||
-		view.Flags&clustermap.FlagNoDown != 0 {
+	if !view.IsUp(msg.Target) || !view.IsUp(msg.Reporter) || view.Addr(msg.Target) != msg.TargetAddr || msg.Target == msg.Reporter {
 		return
 	}
 	if msg.FailedFor <= 0 {
@@ -199,12 +202,43 @@ func (s *osdService) failure(sess *session, msg *wire.MOSDFailure) {
 		return
 	}
 	if s.failures[msg.Target] == nil {
-		s.failures[msg.Target] = make(map[int32]bool)
+		s.failures[msg.Target] = make(map[int32]failureReport)
 	}
-	s.failures[msg.Target][msg.Reporter] = true
-	if len(s.failures[msg.Target]) >= min(minReporters, view.NumUp()-1) {
-		s.markDown(msg.Target)
+	now := s.m.opts.Now()
+	s.failures[msg.Target][msg.Reporter] = failureReport{since: now.Add(-min(time.Duration(msg.FailedFor), maxFailedFor))}
+	s.weighFailure(msg.Target, now)
+}
+
+// maxFailedFor bounds what a reporter may claim.
+const maxFailedFor = 24 * time.Hour
+
+// weighFailure marks an OSD down if enough others that are up, or all of
+// them, have not heard of it for the grace.
+func (s *osdService) weighFailure(target int32, now time.Time) {
+	view := s.view()
+	grace := time.Duration(s.m.optionFloat("osd_heartbeat_grace") * float64(time.Second))
+	n := 0
+	for reporter, r := range s.failures[target] {
+		if !view.IsUp(reporter) {
+			delete(s.failures[target], reporter)
+		} else if now.Sub(r.since) >= grace {
+			n++
+		}
 	}
+	if len(s.failures[target]) == 0 || !view.IsUp(target) {
+		delete(s.failures, target)
+		return
+	}
+	need := min(int(s.m.optionInt("mon_osd_min_down_reporters")), view.NumUp()-1)
+	if n >= max(need, 1) && s.mayGoDown(view, target) {
+		s.m.clog.write(logInfo, "osd.%d failed (%s reported it)", target, plural(n, "osd"))
+		s.markDown(target)
+	}
+}
+
+// mayGoDown reports whether no flag keeps an OSD up.
+func (s *osdService) mayGoDown(view *clustermap.OSDMap, id int32) bool {
+	return view.Flags&clustermap.FlagNoDown == 0 && view.OSDs[id].State&clustermap.StateNoDown == 0
 }
 
 func (s *osdService) pgTemp(sess *session, msg *wire.MOSDPGTemp) {
@@ -230,7 +264,7 @@ func (s *osdService) tick(now time.Time) {
 			since, ok := s.missing[id]
 			if !ok {
 				s.missing[id] = now
-			} else if now.Sub(since) >= s.m.opts.OSDGrace && view.Flags&clustermap.FlagNoDown == 0 {
+			} else if now.Sub(since) >= s.m.opts.OSDGrace && s.mayGoDown(view, id) {
 				s.markDown(id)
 			}
 		}
@@ -242,8 +276,19 @@ func (s *osdService) tick(now time.Time) {
 			inc.OldBlocklist = append(inc.OldBlocklist, a)
 		}
 	}
+	for target := range s.failures {
+		s.weighFailure(target, now)
+	}
 	s.checkFull()
+	s.stats.sample(now)
+	if now.Sub(s.healthAt) >= healthGap {
+		s.healthAt = now
+		s.watchHealth()
+	}
 }
+
+// healthGap is how often the checks are compared with what they were.
+const healthGap = time.Second
 
 func (s *osdService) markOut(now time.Time) {
 	view := s.view()
@@ -263,7 +308,7 @@ func (s *osdService) markOut(now time.Time) {
 		id := int32(i)
 		o := &view.OSDs[i]
 		if !view.IsIn(id) || view.IsUp(id) || o.XInfo.DownStamp == 0 ||
-			now.Sub(o.XInfo.DownStamp.Std()) < s.m.opts.OutAfter || float64(in-1) < minInRatio*float64(exist) {
+			now.Sub(o.XInfo.DownStamp.Std()) < s.m.opts.OutAfter || float64(in-1) < s.m.optionFloat("mon_osd_min_in_ratio")*float64(exist) || o.State&clustermap.StateNoOut != 0 {
 			continue
 		}
 		inc := s.change(false, nil)
@@ -275,45 +320,4 @@ func (s *osdService) markOut(now time.Time) {
 		in--
 		s.m.log.Warn("osd is marked out: it was down for long", "osd", id)
 	}
-}
-
-// hostType is the CRUSH level of hosts in a bootstrap map.
-const hostType = 1
-
-// addDevice gives a copy of c in which OSD id lies under host, which is made
-// below the root "default" if it isn't there.
-func addDevice(c *crush.Map, id int32, host string, weight uint32) (*crush.Map, error) {
-	c = c.Clone()
-	rootID, ok := c.ItemByName("default")
-	root := c.Bucket(rootID)
-	if !ok || root == nil {
-		return nil, wire.Errorf("crush: no root named default", host, wire.ENOENT)
-	}
-	hostID, ok := c.ItemByName(host)
-	if !ok {
-		hostID = int32(-1 - len(c.Buckets))
-		c.Buckets = append(c.Buckets, &crush.Bucket{ID: hostID, Type: hostType, Alg: crush.Straw2})
-		c.Names[hostID] = host
-		root.Items = append(root.Items, hostID)
-		root.Weights = append(root.Weights, 0)
-	}
-	b := c.Bucket(hostID)
-	if b == nil || b.Type != hostType || b.Alg != crush.Straw2 || root.Alg != crush.Straw2 {
-		return nil, wire.Errorf("crush: not a straw2 host", host, wire.EINVAL)
-	}
-	c.Names[id] = fmt.Sprintf("osd.%d", id)
-	c.MaxDevices = max(c.MaxDevices, id+1)
-	b.Items = append(b.Items, id)
-	b.Weights = append(b.Weights, weight)
-	b.Weight += weight
-	for i, item := range root.Items {
-		if item == hostID {
-			root.Weights[i] += weight
-			root.Weight += weight
-		}
-	}
-	if err := c.Validate(); err != nil {
-		return nil, err
-	}
-	return c, nil
 }

@@ -11,7 +11,9 @@ import (
 const (
 	keyFull     = "full" // the newest map as a whole
 	keyInc      = "inc/" // + epoch: the increment to it
-	keepIncs    = 500    // increments kept
+	keepIncs    = 500    // increments kept at least
+	keepMost    = 20_000 // and at most, even if placement groups are not clean
+	trimPerStep = 50     // dropped in one step
 	mapsPerMsg  = 40     // increments in one message
 	mapGap      = 50 * time.Millisecond
 	incCacheLen = 128 // increments kept in memory
@@ -39,11 +41,14 @@ type osdService struct {
 	flyWait  []func(wire.Errno, wire.Epoch)
 	lastStep time.Time
 
-	owner    map[int32]*session       // whose end is the OSD's end
-	missing  map[int32]time.Time      // up without a session since
-	boots    map[int32]pendingBoot    // wait for the former self to be marked down
-	failures map[int32]map[int32]bool // target -> reporters
+	owner    map[int32]*session                // whose end is the OSD's end
+	missing  map[int32]time.Time               // up without a session since
+	boots    map[int32]pendingBoot             // wait for the former self to be marked down
+	failures map[int32]map[int32]failureReport // target -> reporter
 	purges   map[poolSnap]map[uint32]bool
+
+	healthSeen map[string]string // code -> message of the checks when health was looked at last
+	healthAt   time.Time
 }
 
 func newOSDService(m *Mon) *osdService {
@@ -55,7 +60,7 @@ func newOSDService(m *Mon) *osdService {
 func (s *osdService) resetLeader() {
 	s.pend, s.pendView, s.flying, s.urgent = nil, nil, nil, false
 	s.owner, s.missing = make(map[int32]*session), make(map[int32]time.Time)
-	s.boots, s.failures = make(map[int32]pendingBoot), make(map[int32]map[int32]bool)
+	s.boots, s.failures = make(map[int32]pendingBoot), make(map[int32]map[int32]failureReport)
 	s.purges = make(map[poolSnap]map[uint32]bool)
 }
 
@@ -161,12 +166,38 @@ func (s *osdService) propose(now time.Time) *proposal {
 	s.flying, s.flyWait = next, s.waiting
 	s.pend, s.pendView, s.waiting, s.urgent = nil, nil, nil, false
 	s.lastStep = now
-	return &proposal{service: s.name(), prior: uint64(s.cur.Epoch), next: uint64(next.Epoch),
+	p := &proposal{service: s.name(), prior: uint64(s.cur.Epoch), next: uint64(next.Epoch),
 		changes: []Change{{Key: numKey(keyInc, uint64(next.Epoch)), Value: seal(inc.Encode())}}}
+	for e := s.first; e < s.keepFrom(next.Epoch) && len(p.changes) <= trimPerStep; e++ {
+		p.changes = append(p.changes, Change{Key: numKey(keyInc, uint64(e)), Delete: true})
+	}
+	return p
+}
+
+// keepFrom is the first epoch whose increment an OSD may still ask for: none
+// from before all placement groups were clean is needed.
+func (s *osdService) keepFrom(newest wire.Epoch) wire.Epoch {
+	if newest < keepIncs {
+		return 0
+	}
+	keep := newest - keepIncs + 1
+	for id, p := range s.cur.Pools {
+		for seed := range p.PGNum {
+			clean := wire.Epoch(0)
+			if r := s.stats.pgs[wire.PGID{Pool: id, Seed: seed}]; r != nil {
+				clean = r.LastEpochClean
+			}
+			keep = min(keep, clean)
+		}
+	}
+	if newest > keepMost {
+		keep = max(keep, newest-keepMost)
+	}
+	return keep
 }
 
 func (s *osdService) apply(b *Batch, p *proposal) error {
-	if len(p.changes) != 1 {
+	if len(p.changes) == 0 {
 		return wire.Errorf("mon.apply: osdmap step", "", wire.EIO)
 	}
 	bytes, err := unseal("osdmap increment", p.changes[0].Value)
@@ -191,10 +222,7 @@ func (s *osdService) apply(b *Batch, p *proposal) error {
 	}
 	epoch := s.staged.Epoch
 	b.Put(stateKey(s.name(), []byte(keyFull)), seal(s.staged.Encode()))
-	if s.first = min(s.first, epoch); epoch >= s.first+keepIncs {
-		b.Delete(stateKey(s.name(), numKey(keyInc, uint64(s.first))))
-		s.first++
-	}
+	s.first = min(s.first, epoch) + wire.Epoch(len(p.changes)-1)
 	s.encoded[epoch] = bytes
 	if epoch >= incCacheLen {
 		delete(s.encoded, epoch-incCacheLen)

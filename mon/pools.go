@@ -2,7 +2,6 @@ package mon
 
 import (
 	"math"
-	"slices"
 
 	"github.com/spirula/spirula/rados/clustermap"
 	"github.com/spirula/spirula/rados/wire"
@@ -12,7 +11,8 @@ import (
 const (
 	maxPools      = 1024
 	maxPoolName   = 256
-	maxPGsPerOSD  = 4096    // placement groups, replicas counted, on average
+	maxPoolSize   = 10      // replicas
+	maxPoolSnaps  = 4096    // snapshots of one pool
 	maxSnapRemove = 4096    // ids in one request
 	maxPurges     = 1 << 16 // snapshots whose purging is watched
 )
@@ -20,38 +20,60 @@ const (
 // poolCreate are the choices of a new pool; zero values mean the default.
 type poolCreate struct {
 	name          string
-	pgNum         int64
+	pgNum, pgpNum int64
 	size, minSize int64
 	rule          int64 // -1: the default
+	expected      int64 // objects
+	opts          map[int32]clustermap.PoolOpt
 }
 
-// createPool adds a pool. done gets EEXIST for a name in use.
-func (s *osdService) createPool(c poolCreate, done func(wire.Errno, wire.Epoch)) {
-	view := s.view()
+// defaults fills in what was not chosen.
+func (c *poolCreate) defaults(m *Mon, view *clustermap.OSDMap) {
 	if c.pgNum == 0 {
-		c.pgNum = DefaultPGNum
+		c.pgNum = m.optionInt("osd_pool_default_pg_num")
+	}
+	if c.pgpNum == 0 {
+		c.pgpNum = c.pgNum
+	}
+	if c.size == 0 {
+		c.size = m.optionInt("osd_pool_default_size")
 	}
 	if c.size == 0 {
 		c.size = int64(max(1, min(3, view.NumIn())))
 	}
+	if c.minSize == 0 {
+		c.minSize = min(m.optionInt("osd_pool_default_min_size"), c.size)
+	}
 	if c.rule < 0 {
 		c.rule = int64(defaultRule(view))
 	}
+}
+
+// createPool adds a pool. done gets EEXIST for a name in use, ERANGE for too
+// many pools or placement groups.
+func (s *osdService) createPool(c poolCreate, done func(wire.Errno, wire.Epoch)) {
+	view := s.view()
+	c.defaults(s.m, view)
 	if _, taken := view.PoolByName(c.name); taken {
 		done(wire.EEXIST, s.cur.Epoch)
 		return
 	}
 	switch {
-	case c.name == "" || len(c.name) > maxPoolName || c.pgNum < 1 || c.pgNum > clustermap.MaxPGs ||
-		c.size < 1 || c.size > 10 || c.minSize < 0 || c.minSize > c.size || c.rule > math.MaxUint8 || view.Crush.Rule(int(c.rule)) == nil:
+	case c.name == "" || len(c.name) > maxPoolName || c.pgNum < 1 || c.pgpNum < 1 || c.pgpNum > c.pgNum ||
+		c.size < 1 || c.size > maxPoolSize || c.minSize < 0 || c.minSize > c.size || c.rule > math.MaxUint8 || view.Crush.Rule(int(c.rule)) == nil:
 		done(wire.EINVAL, 0)
 		return
-	case len(view.Pools) >= maxPools || totalPGs(view)+c.pgNum*c.size > maxPGsPerOSD*int64(max(1, view.MaxOSD())):
+	case c.pgNum > min(clustermap.MaxPGs, s.m.optionInt("mon_max_pool_pg_num")), len(view.Pools) >= maxPools,
+		totalPGs(view)+c.pgNum*c.size > s.m.optionInt("mon_max_pg_per_osd")*int64(max(1, view.MaxOSD())):
 		done(wire.ERANGE, 0)
 		return
 	}
 	inc := s.change(true, done)
 	p := clustermap.NewPool(uint8(c.size), uint32(c.pgNum), uint8(c.rule), inc.Modified)
+	p.PGPNum, p.PGPNumTarget = uint32(c.pgpNum), uint32(c.pgpNum)
+	p.Applications = map[string]map[string]string{}
+	p.ExpectedObjects = uint64(c.expected)
+	p.Opts = c.opts
 	if c.minSize != 0 {
 		p.MinSize = uint8(c.minSize)
 	}
@@ -71,8 +93,11 @@ func (s *osdService) deletePool(id int64, done func(wire.Errno, wire.Epoch)) {
 	case p == nil:
 		done(wire.ENOENT, 0)
 		return
-	case p.Flags&clustermap.PoolNoDelete != 0:
+	case p.Flags&clustermap.PoolNoDelete != 0 || !s.m.optionTrue("mon_allow_pool_delete"):
 		done(wire.EPERM, 0)
+		return
+	case p.TierOf >= 0 || len(p.Tiers) > 0:
+		done(wire.EBUSY, 0)
 		return
 	}
 	inc := s.change(true, done)
@@ -123,56 +148,43 @@ func (s *osdService) editPool(id int64, edit func(*clustermap.Pool) wire.Errno, 
 	s.change(true, done).NewPools[id] = p
 }
 
-// setPool is `osd pool set`.
-func (s *osdService) setPool(id int64, key string, value int64, done func(wire.Errno, wire.Epoch)) {
-	view := s.view()
-	flags := map[string]clustermap.PoolFlag{"nodelete": clustermap.PoolNoDelete, "nopgchange": clustermap.PoolNoPGChange,
-		"nosizechange": clustermap.PoolNoSizeChange, "noscrub": clustermap.PoolNoScrub, "nodeep-scrub": clustermap.PoolNoDeepScrub}
-	s.editPool(id, func(p *clustermap.Pool) wire.Errno {
-		flag, isFlag := flags[key]
-		switch {
-		case isFlag && value != 0:
-			p.Flags |= flag
-		case isFlag:
-			p.Flags &^= flag
-		case key == "size" && value >= 1 && value <= 10 && p.Flags&clustermap.PoolNoSizeChange == 0:
-			p.Size = uint8(value)
-			p.MinSize = min(p.MinSize, p.Size)
-		case key == "min_size" && value >= 1 && value <= int64(p.Size):
-			p.MinSize = uint8(value)
-		case (key == "pg_num" || key == "pgp_num") && value >= int64(p.PGNum) && value <= clustermap.MaxPGs && p.Flags&clustermap.PoolNoPGChange == 0:
-			if key == "pg_num" {
-				p.PGNum, p.PGNumTarget, p.PGNumPending = uint32(value), uint32(value), uint32(value)
-			}
-			p.PGPNum, p.PGPNumTarget = p.PGNum, p.PGNum
-		case key == "crush_rule" && value >= 0 && value <= math.MaxUint8 && view.Crush.Rule(int(value)) != nil:
-			p.CrushRule = uint8(value)
-		case key == "quota_max_bytes" && value >= 0:
-			p.QuotaMaxBytes = uint64(value)
-		case key == "quota_max_objects" && value >= 0:
-			p.QuotaMaxObjects = uint64(value)
-		default:
-			return wire.EINVAL
-		}
-		return 0
-	}, done)
-}
-
-// poolOp handles librados' pool and snapshot operations.
+// poolOp handles librados' pool and snapshot operations. What is as asked
+// already is no error, except for the name of a new pool.
 func (s *osdService) poolOp(sess *session, msg *wire.MPoolOp) {
 	var snap wire.SnapID
 	done := func(e wire.Errno, epoch wire.Epoch) {
-		sess.c.Send(&wire.MPoolOpReply{TID: msg.TID, FSID: s.m.fsid, Result: -int32(e), Epoch: epoch, Snap: snap})
+		if e == 0 && epoch == 0 {
+			epoch = s.cur.Epoch
+		}
+		sess.c.Send(&wire.MPoolOpReply{TID: msg.TID, Seen: uint64(s.cur.Epoch), FSID: s.m.fsid, Result: -int32(e), Epoch: epoch, Snap: snap})
+	}
+	if !s.m.permitsPoolOp(sess, msg) {
+		done(wire.EPERM, 0)
+		return
 	}
 	switch msg.Op {
 	case wire.PoolCreate:
 		s.createPool(poolCreate{name: msg.Name, rule: int64(msg.CrushRule)}, done)
 	case wire.PoolDelete:
+		if s.view().Pool(msg.Pool) == nil {
+			s.change(true, done)
+			return
+		}
 		s.deletePool(msg.Pool, done)
 	case wire.PoolCreateSnap:
-		s.editPool(msg.Pool, func(p *clustermap.Pool) wire.Errno { return s.createPoolSnap(p, msg.Name) }, done)
+		s.editPool(msg.Pool, func(p *clustermap.Pool) wire.Errno {
+			if e := s.createPoolSnap(p, msg.Name); e != wire.EEXIST {
+				return e
+			}
+			return 0
+		}, done)
 	case wire.PoolDeleteSnap:
-		s.deletePoolSnap(msg.Pool, msg.Name, done)
+		s.deletePoolSnap(msg.Pool, msg.Name, func(e wire.Errno, epoch wire.Epoch) {
+			if e == wire.ENOENT && s.view().Pool(msg.Pool) != nil {
+				e = 0
+			}
+			done(e, epoch)
+		})
 	case wire.PoolCreateOwnSnap:
 		s.editPool(msg.Pool, func(p *clustermap.Pool) wire.Errno {
 			if p.Flags&clustermap.PoolPoolSnaps != 0 {
@@ -185,20 +197,48 @@ func (s *osdService) poolOp(sess *session, msg *wire.MPoolOp) {
 			return 0
 		}, done)
 	case wire.PoolDeleteOwnSnap:
-		s.deleteOwnSnaps(map[int64][]wire.SnapID{msg.Pool: {msg.Snap}}, true, done)
+		s.deleteOwnSnap(msg.Pool, msg.Snap, done)
 	default:
 		done(wire.EINVAL, 0)
 	}
 }
 
+// deleteOwnSnap removes one self-managed snapshot in librados' way: the id
+// must have been given out.
+func (s *osdService) deleteOwnSnap(pool int64, id wire.SnapID, done func(wire.Errno, wire.Epoch)) {
+	p := s.view().Pool(pool)
+	switch {
+	case p == nil:
+		done(wire.ENOENT, 0)
+	case p.Flags&clustermap.PoolPoolSnaps != 0:
+		done(wire.EINVAL, 0)
+	case p.Flags&clustermap.PoolSelfManagedSnaps == 0:
+		done(wire.EOPNOTSUPP, 0)
+	case id > p.SnapSeq || id == 0:
+		done(wire.ENOENT, 0)
+	case s.view().RemovedSnapsQueue[pool].Contains(id):
+		s.change(true, done)
+	default:
+		s.editPool(pool, func(p *clustermap.Pool) wire.Errno {
+			p.SnapSeq++ // as Ceph: each removal uses up an id
+			p.SnapEpoch = s.base().Epoch + 1
+			return 0
+		}, done)
+		s.queueRemoval(pool, id)
+	}
+}
+
 func (s *osdService) createPoolSnap(p *clustermap.Pool, name string) wire.Errno {
-	if p.Flags&clustermap.PoolSelfManagedSnaps != 0 || name == "" {
+	if p.Flags&clustermap.PoolSelfManagedSnaps != 0 || name == "" || len(name) > maxPoolName {
 		return wire.EINVAL
 	}
 	for _, sn := range p.Snaps {
 		if sn.Name == name {
 			return wire.EEXIST
 		}
+	}
+	if len(p.Snaps) >= maxPoolSnaps {
+		return wire.ERANGE
 	}
 	p.Flags |= clustermap.PoolPoolSnaps
 	p.SnapSeq++
@@ -210,6 +250,9 @@ func (s *osdService) createPoolSnap(p *clustermap.Pool, name string) wire.Errno 
 func (s *osdService) deletePoolSnap(pool int64, name string, done func(wire.Errno, wire.Epoch)) {
 	var id wire.SnapID
 	s.editPool(pool, func(p *clustermap.Pool) wire.Errno {
+		if p.Flags&clustermap.PoolSelfManagedSnaps != 0 {
+			return wire.EINVAL
+		}
 		for i, sn := range p.Snaps {
 			if sn.Name == name {
 				id = i
@@ -231,27 +274,23 @@ func (s *osdService) deletePoolSnap(pool int64, name string, done func(wire.Errn
 // removeSnaps handles MRemoveSnaps: ids are removed whether or not they were
 // ever given out, and a repetition is harmless.
 func (s *osdService) removeSnaps(sess *session, msg *wire.MRemoveSnaps) {
-	s.deleteOwnSnaps(msg.Snaps, false, func(e wire.Errno, _ wire.Epoch) {
+	if !s.m.permitsRemoveSnaps(sess) {
+		return
+	}
+	s.deleteOwnSnaps(msg.Snaps, func(e wire.Errno, _ wire.Epoch) {
 		if e == 0 {
 			sess.c.Send(&wire.MRemoveSnaps{TID: msg.TID, Snaps: msg.Snaps})
 		}
 	})
 }
 
-// deleteOwnSnaps removes self-managed snapshots. strict is librados' way: the
-// id must have been given out. Otherwise unknown pools are passed over.
-func (s *osdService) deleteOwnSnaps(snaps map[int64][]wire.SnapID, strict bool, done func(wire.Errno, wire.Epoch)) {
+// deleteOwnSnaps removes self-managed snapshots, given out or not. Unknown
+// pools are passed over.
+func (s *osdService) deleteOwnSnaps(snaps map[int64][]wire.SnapID, done func(wire.Errno, wire.Epoch)) {
 	total := 0
 	for pool, ids := range snaps {
 		total += len(ids)
-		p := s.view().Pool(pool)
-		switch {
-		case p == nil && !strict:
-			continue
-		case p == nil || strict && slices.ContainsFunc(ids, func(id wire.SnapID) bool { return id > p.SnapSeq }):
-			done(wire.ENOENT, 0)
-			return
-		case p.Flags&clustermap.PoolPoolSnaps != 0:
+		if p := s.view().Pool(pool); p != nil && p.Flags&clustermap.PoolPoolSnaps != 0 {
 			done(wire.EINVAL, 0)
 			return
 		}
@@ -268,9 +307,6 @@ func (s *osdService) deleteOwnSnaps(snaps map[int64][]wire.SnapID, strict bool, 
 			p.Flags |= clustermap.PoolSelfManagedSnaps
 			for _, id := range ids {
 				p.SnapSeq = max(p.SnapSeq, id)
-			}
-			if strict {
-				p.SnapSeq++ // as Ceph: each removal uses up an id
 			}
 			p.SnapEpoch = s.base().Epoch + 1
 			return 0

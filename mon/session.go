@@ -7,14 +7,19 @@ import (
 	"github.com/spirula/spirula/rados/wire"
 )
 
-// maxSubscriptions bounds the names one session may subscribe to.
-const maxSubscriptions = 64
-
 // session is what the mon knows of one connection.
 type session struct {
 	c    msgr.Conn
 	osd  int32 // the OSD whose life hangs on this session, -1 for none
 	subs map[string]wire.Subscription
+}
+
+// entity is who the peer is: as it was authenticated, else as it says.
+func (s *session) entity() string {
+	if id := s.c.Identity(); id != nil && id.Name.Type != 0 {
+		return id.Name.String()
+	}
+	return s.c.Peer().String()
 }
 
 func (m *Mon) sessionOf(c msgr.Conn) *session {
@@ -41,6 +46,9 @@ func (m *Mon) dropSession(c msgr.Conn) {
 
 // dispatch handles one message.
 func (m *Mon) dispatch(s *session, msg wire.Message) {
+	if !m.permitsMessage(s, msg) {
+		return
+	}
 	switch msg := msg.(type) {
 	case *wire.MAuth:
 		m.auth.handle(s, msg)
@@ -51,7 +59,12 @@ func (m *Mon) dispatch(s *session, msg wire.Message) {
 	case *wire.MMonGetVersion:
 		s.c.Send(m.version(msg))
 	case *wire.MMonCommand:
-		m.command(msg, func(a *wire.MMonCommandAck) { s.c.Send(a) })
+		m.command(s, msg, func(a *wire.MMonCommandAck) { s.c.Send(a) })
+	case *wire.MCommand:
+		m.tell(s, msg, func(r *wire.MCommandReply) { s.c.Send(r) })
+	case *wire.MMgrCommand:
+		// There is no mgr: the mon knows what one would.
+		m.tell(s, (*wire.MCommand)(msg), func(r *wire.MCommandReply) { s.c.Send((*wire.MMgrCommandReply)(r)) })
 	case *wire.MStatfs:
 		s.c.Send(m.osd.statfs(msg))
 	case *wire.MGetPoolStats:
@@ -60,9 +73,20 @@ func (m *Mon) dispatch(s *session, msg wire.Message) {
 		m.osd.poolOp(s, msg)
 	case *wire.MRemoveSnaps:
 		m.osd.removeSnaps(s, msg)
+	case *wire.MLog:
+		m.clog.take(s, msg)
 	default:
 		m.dispatchOSD(s, msg)
 	}
+}
+
+// tell runs a command that was sent to this mon rather than to the cluster.
+// Some have another answer then.
+func (m *Mon) tell(s *session, msg *wire.MCommand, done func(*wire.MCommandReply)) {
+	q := &wire.MMonCommand{FSID: msg.FSID, Cmd: msg.Cmd, Input: msg.Input}
+	m.run(m.tells, s, q, func(a *wire.MMonCommandAck) {
+		done(&wire.MCommandReply{TID: msg.TID, Result: a.Result, Status: a.Status, Output: a.Output})
+	})
 }
 
 // dispatchOSD handles what only the OSD it speaks of may send.
@@ -102,7 +126,7 @@ func (m *Mon) dispatchOSD(s *session, msg wire.Message) {
 	case *wire.MOSDStats:
 		if ours(msg.OSD) {
 			m.osd.attach(s, msg.OSD)
-			m.osd.stats.report(msg)
+			m.osd.stats.report(msg, m.opts.Now())
 		}
 	case *wire.MOSDPurged:
 		if ours(msg.OSD) {
@@ -110,74 +134,6 @@ func (m *Mon) dispatchOSD(s *session, msg wire.Message) {
 		}
 	default:
 		m.log.Debug("message ignored", "type", msg.MsgType(), "from", s.c.Peer().String())
-	}
-}
-
-func (m *Mon) version(q *wire.MMonGetVersion) *wire.MMonGetVersionReply {
-	r := &wire.MMonGetVersionReply{TID: q.TID, Oldest: 1, Newest: 1}
-	switch q.What {
-	case wire.SubOSDMap:
-		r.Newest, r.Oldest = uint64(m.osd.cur.Epoch), uint64(m.osd.oldest())
-	case wire.SubMonMap:
-		r.Newest = uint64(m.monmap.cur.Epoch)
-	}
-	return r
-}
-
-// subscribe takes subscriptions over and serves those that something is there
-// for. Names we don't know are ignored, as Ceph does.
-func (m *Mon) subscribe(s *session, msg *wire.MMonSubscribe) {
-	for what, sub := range msg.What {
-		if len(s.subs) >= maxSubscriptions {
-			break
-		}
-		switch what {
-		case wire.SubOSDMap, wire.SubMonMap, wire.SubConfig:
-			s.subs[what] = sub
-		}
-	}
-	m.serveOSDMap(s)
-	m.serveMonMap(s)
-	if sub, ok := s.subs[wire.SubConfig]; ok && sub.Start <= m.conf.version() {
-		m.conf.send(s)
-		m.delivered(s, wire.SubConfig, m.conf.version())
-	}
-}
-
-// delivered notes that version v was sent.
-func (m *Mon) delivered(s *session, what string, v uint64) {
-	if sub := s.subs[what]; sub.Once {
-		delete(s.subs, what)
-	} else {
-		s.subs[what] = wire.Subscription{Start: v + 1}
-	}
-}
-
-func (m *Mon) serveMonMap(s *session) {
-	if sub, ok := s.subs[wire.SubMonMap]; ok && uint64(m.monmap.cur.Epoch) >= sub.Start {
-		s.c.Send(&wire.MMonMap{Map: m.monmap.encoded})
-		m.delivered(s, wire.SubMonMap, uint64(m.monmap.cur.Epoch))
-	}
-}
-
-// serveOSDMap sends the maps that a subscriber waits for: the increments if
-// all of them are kept, else the newest map as a whole.
-func (m *Mon) serveOSDMap(s *session) {
-	sub, ok := s.subs[wire.SubOSDMap]
-	cur := m.osd.cur.Epoch
-	if !ok || uint64(cur) < sub.Start {
-		return
-	}
-	for _, msg := range m.osd.maps(wire.Epoch(sub.Start)) {
-		s.c.Send(msg)
-	}
-	m.delivered(s, wire.SubOSDMap, uint64(cur))
-}
-
-// publishOSDMap serves everybody after a new epoch was committed.
-func (m *Mon) publishOSDMap() {
-	for _, s := range m.sessions {
-		m.serveOSDMap(s)
 	}
 }
 

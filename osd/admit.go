@@ -122,7 +122,7 @@ func (d *OSD) unhold(o *op) { d.heldBytes.Add(-int64(o.input)) }
 // it: the client comes again.
 func (d *OSD) overrun(o *op) {
 	d.Metrics.Overrun.Add(1)
-	c := o.session.conn
+	s := o.session
 	d.drop(o)
-	d.runner.run(c.Close)
+	d.runner.run(func() { d.hangUp(s) })
 }

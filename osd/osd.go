@@ -168,6 +168,11 @@ func (d *OSD) close() {
 		d.cancel()
 		d.work.Wait()
 	}
+	for _, g := range *d.groups.Load() {
+		g.mu.Lock()
+		g.dropWatches()
+		g.mu.Unlock()
+	}
 	d.requester.close()
 	d.copier.close()
 	d.teller.close()
@@ -228,6 +233,7 @@ func (d *OSD) reportLoop(ctx context.Context) {
 			d.checkFull()
 			d.report()
 			d.countSlow()
+			d.sweepSessions()
 			d.tick()
 		}
 	}

@@ -3,11 +3,15 @@ package osd
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/spirula/spirula/rados/clustermap"
 	"github.com/spirula/spirula/rados/msgr"
 	"github.com/spirula/spirula/rados/wire"
 )
+
+// sweepAfter is how long a session is remembered whose end nobody tells.
+const sweepAfter = time.Minute
 
 // session is what the daemon remembers of a connection.
 type session struct {
@@ -17,6 +21,7 @@ type session struct {
 	gone   atomic.Bool // the connection was reset: nobody waits for answers
 
 	mu       sync.Mutex
+	ended    time.Time  // when gone was set
 	has      wire.Epoch // the newest map that the peer is known to have, or was sent
 	parked   []*op      // requests that wait for a map, and those behind them
 	draining bool       // parked is being routed
@@ -38,17 +43,44 @@ func (d *OSD) session(c msgr.Conn) *session {
 	return s.(*session)
 }
 
-// reset ends a session: its requests that have not begun are not executed,
-// its watches go on until they time out.
+// reset follows the end of a connection.
 func (d *OSD) reset(c msgr.Conn) {
-	v, ok := d.sessions.LoadAndDelete(c)
-	if !ok {
+	if s, ok := d.sessions.LoadAndDelete(c); ok {
+		d.end(s.(*session))
+	}
+}
+
+// hangUp ends a connection ourselves. The session stays for a while, so that
+// what is just being dispatched finds it, and is dropped.
+func (d *OSD) hangUp(s *session) {
+	s.conn.Close()
+	d.end(s)
+}
+
+// sweepSessions forgets the sessions that hangUp ended a while ago.
+func (d *OSD) sweepSessions() {
+	d.sessions.Range(func(c, v any) bool {
+		s := v.(*session)
+		s.mu.Lock()
+		old := s.gone.Load() && time.Since(s.ended) > sweepAfter
+		s.mu.Unlock()
+		if old {
+			d.sessions.Delete(c)
+		}
+		return true
+	})
+}
+
+// end ends a session: its requests that have not begun are not executed, its
+// watches go on until they time out.
+func (d *OSD) end(s *session) {
+	s.mu.Lock()
+	if s.gone.Swap(true) {
+		s.mu.Unlock()
 		return
 	}
-	s := v.(*session)
 	d.Metrics.Sessions.Add(-1)
-	s.mu.Lock()
-	s.gone.Store(true)
+	s.ended = time.Now()
 	parked, blocked, watches := s.parked, s.blocked, s.watches
 	s.parked, s.blocked, s.watches = nil, nil, nil
 	s.mu.Unlock()
@@ -72,6 +104,10 @@ func (d *OSD) reset(c msgr.Conn) {
 func (s *session) arrive(d *OSD, o *op, cur *clustermap.OSDMap) (from wire.Epoch, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.gone.Load() {
+		d.drop(o)
+		return 0, false
+	}
 	if cur == nil || o.m.Epoch > cur.Epoch || s.draining || len(s.parked) > 0 {
 		s.park(d, o)
 		return 0, false

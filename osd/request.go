@@ -142,7 +142,7 @@ func (d *OSD) check(o *op, cur *clustermap.OSDMap, pool *clustermap.Pool) wire.E
 	o.req = objop.Request{Ops: m.Ops, Snap: m.Snap, SnapC: m.SnapC, Flags: m.Flags, MTime: m.MTime, ReqID: o.ReqID,
 		Now:   wire.TimeOf(o.at),
 		Asker: objop.Asker{Client: o.session.conn.Peer(), Addr: o.session.conn.PeerAddr()}}
-	if e := objop.Check(m.Object, m.Locator.Namespace, &o.req); e != 0 {
+	if e := objop.Check(o.head, &o.req); e != 0 {
 		return e
 	}
 	if !o.write {

@@ -57,7 +57,7 @@ func (w *world) apply(name string, out *Outcome) {
 
 func (w *world) run(name string, req Request) *Outcome {
 	w.t.Helper()
-	if e := Check(name, "", &req); e != 0 {
+	if e := Check(head(name), &req); e != 0 {
 		return &Outcome{Result: -int32(e), Results: make([]wire.OpResult, len(req.Ops))}
 	}
 	was := w.load(name)

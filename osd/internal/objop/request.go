@@ -7,7 +7,7 @@ import (
 
 // Limits of requests and objects; Ceph's defaults.
 const (
-	MaxObjectName = 2048      // bytes
+	MaxObjectName = 2048      // bytes; of a locator key too
 	MaxNamespace  = 256       // bytes
 	MaxObjectSize = 128 << 20 // bytes
 	MaxWriteSize  = 90 << 20  // bytes of input of one vector that writes
@@ -121,9 +121,9 @@ func Frees(ops []wire.Op) bool {
 
 // Check refuses a vector that is wrong whatever the object holds. It reads
 // nothing but the request.
-func Check(name, namespace string, req *Request) wire.Errno {
+func Check(head wire.HObject, req *Request) wire.Errno {
 	switch {
-	case len(name) > MaxObjectName || len(namespace) > MaxNamespace:
+	case len(head.Name) > MaxObjectName || len(head.Key) > MaxObjectName || len(head.Namespace) > MaxNamespace:
 		return wire.ENAMETOOLONG
 	case len(req.Ops) > MaxOps, req.Flags&flagParallelExec != 0:
 		return wire.EINVAL

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/spirula/spirula/mon"
 	"github.com/spirula/spirula/rados"
 	"github.com/spirula/spirula/rados/cephx"
 	"github.com/spirula/spirula/rados/msgr"
@@ -72,6 +73,14 @@ func usable(flag string, ap netip.AddrPort) (netip.AddrPort, error) {
 	}
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).AddrPort(), nil
+}
+
+// mode is whom the mon lets in.
+func (a *access) mode() mon.AuthMode {
+	if a.auth == authNone {
+		return mon.AuthNone
+	}
+	return mon.AuthCephx
 }
 
 func monAddr(ap netip.AddrPort) wire.Addr { return wire.Addr{Type: wire.AddrMsgr2, IP: ap} }

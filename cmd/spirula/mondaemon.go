@@ -43,7 +43,7 @@ func startMon(dir *dataDir, first mon.MkfsOptions, a *access, log *slog.Logger, 
 	if _, err = mon.Mkfs(db, first); err != nil && !errors.Is(err, wire.EEXIST) {
 		return nil, err
 	}
-	m, err := mon.New(mon.Options{Name: first.Name, Addr: first.Addr, Net: a.outer, KV: db, Log: log, Fatal: fatal})
+	m, err := mon.New(mon.Options{Name: first.Name, Addr: first.Addr, Net: a.outer, AuthMode: a.mode(), KV: db, Log: log, Fatal: fatal})
 	if err != nil {
 		return nil, err
 	}

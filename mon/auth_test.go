@@ -478,6 +478,69 @@ func TestSessionCaps(t *testing.T) {
 	}
 }
 
+// The mon is cut off at each of its syncs in turn: a key that was told is
+// there afterwards, one that was removed is not, and numbers go on.
+func TestAuthCrash(t *testing.T) {
+	base := mkfs(t, MkfsOptions{})
+	for n := 0; ; n++ {
+		kv := base.Clone()
+		kv.CrashAfter(n)
+		dead := make(chan struct{})
+		m, err := New(Options{Name: "a", Addr: monAddr, Net: msgr.NewLocal(), KV: kv, Fatal: func(error) { close(dead) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		told := make(map[string]string)
+		removed, gid, failed := false, uint64(0), m.Start() != nil
+		for i := range 4 {
+			if failed {
+				break
+			}
+			cmd := fmt.Sprintf(`{"prefix": "auth get-or-create-key", "entity": "client.%d"}`, i)
+			if i == 3 {
+				cmd = `{"prefix": "auth rm", "entity": "client.0"}`
+			}
+			a, err := m.Command(t.Context(), cmd, nil)
+			switch {
+			case err != nil:
+				failed = true
+			case i == 3:
+				removed = true
+			default:
+				told[fmt.Sprintf("client.%d", i)] = strings.TrimSpace(string(a.Output))
+			}
+			if g, err := (authSource{m}).NewGlobalID(t.Context()); err == nil {
+				gid = g
+			}
+		}
+		m.Close()
+		if !failed && n > 0 {
+			select {
+			case <-dead:
+			default:
+				return // it did not crash any more
+			}
+		}
+		r := start(t, kv.Clone(), nil)
+		ring := r.mon.Keyring()
+		for name, key := range told {
+			p, err := cephx.ParseName(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e, ok := ring[p]; name != "client.0" && (!ok || e.Key.Text() != key) {
+				t.Errorf("cut at %d: the key of %s is lost", n, name)
+			} else if name == "client.0" && ok && removed {
+				t.Errorf("cut at %d: %s came back", n, name)
+			}
+		}
+		if g, err := (authSource{r.mon}).NewGlobalID(t.Context()); err != nil || g <= gid {
+			t.Errorf("cut at %d: number %d after %d, %v", n, g, gid, err)
+		}
+		r.mon.Close()
+	}
+}
+
 // Keys are not in the dump, and damage of the state is found.
 func TestAuthState(t *testing.T) {
 	kv := mkfs(t, MkfsOptions{})

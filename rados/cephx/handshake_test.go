@@ -473,9 +473,8 @@ func TestRenewal(t *testing.T) {
 	for i := range reply {
 		bad := bytes.Clone(reply)
 		bad[i] ^= 0x40
-		other := *c
-		other.mu = sync.Mutex{}
-		other.tickets = map[wire.EntityType]ticket{}
+		other := w.client(admin, ClientOptions{})
+		other.asked = &renewal{session: c.asked.session}
 		_ = other.TakeRenewal(bad) // must not panic; what it gives is sealed with keys of daemons
 	}
 	other := id
@@ -519,13 +518,18 @@ func TestServiceSecrets(t *testing.T) {
 	if daemon.ServiceKeys().Wait(ctx) == nil {
 		t.Error("secrets before any came")
 	}
-	renew(t, w, mon, daemon, &o.step.Identity)
-	if err := daemon.ServiceKeys().Wait(context.Background()); err != nil {
-		t.Fatal(err)
-	}
 	acceptor := NewServiceAuth(wire.EntityOSD, daemon.ServiceKeys(), AcceptOptions{Now: w.clock})
 	c := w.client(admin, ClientOptions{})
 	co := mustConnect(t, c, wire.EntityMon, mon)
+	early := make(chan outcome)
+	go func() { early <- connect(t, c, wire.EntityOSD, acceptor) }()
+	renew(t, w, mon, daemon, &o.step.Identity)
+	if o := <-early; !o.ok() {
+		t.Error("a peer that came before the secrets:", o.serverErr)
+	}
+	if err := daemon.ServiceKeys().Wait(context.Background()); err != nil {
+		t.Fatal(err)
+	}
 	for range 60 {
 		w.pass(7 * time.Minute)
 		renew(t, w, mon, daemon, &o.step.Identity)

@@ -45,8 +45,9 @@ func (h *serviceAccept) Offer() ([]msgr.Method, []msgr.Mode) {
 	return h.a.opts.Methods, h.a.opts.Modes
 }
 
-// Request implements msgr.ServerHandshake.
-func (h *serviceAccept) Request(_ context.Context, method msgr.Method, modes []msgr.Mode, payload []byte) (msgr.Step, error) {
+// Request implements msgr.ServerHandshake. A daemon that starts has no secrets
+// yet; peers that come so early wait for them.
+func (h *serviceAccept) Request(ctx context.Context, method msgr.Method, modes []msgr.Mode, payload []byte) (msgr.Step, error) {
 	*h = serviceAccept{a: h.a}
 	if !slices.Contains(h.a.opts.Methods, method) {
 		return msgr.Step{}, wire.Errorf("authenticate: method not allowed", "", wire.EOPNOTSUPP)
@@ -57,6 +58,11 @@ func (h *serviceAccept) Request(_ context.Context, method msgr.Method, modes []m
 	var err error
 	if h.mode, err = chooseMode(modes, h.a.opts.Modes); err != nil {
 		return msgr.Step{}, err
+	}
+	if keys, ok := h.a.secrets.(*ServiceKeys); ok {
+		if err := keys.Wait(ctx); err != nil {
+			return msgr.Step{}, err
+		}
 	}
 	_, key, _, err := h.open(payload)
 	if err != nil {

@@ -20,6 +20,20 @@ func sendAll(t *testing.T, c Conn, from, to uint64) {
 	}
 }
 
+// firstConn gives the Conn of the first message to come.
+func (n *node) firstConn() <-chan Conn {
+	ch := make(chan Conn, 1)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.inside = func(c Conn, _ uint64) {
+		select {
+		case ch <- c:
+		default:
+		}
+	}
+	return ch
+}
+
 func stands(t *testing.T, c Conn) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -40,12 +54,10 @@ func TestLosslessOneSession(t *testing.T) {
 	if c.Peer().Num != 2 || c.PeerAddr() != b.l.Addr() {
 		t.Errorf("peer %v at %v", c.Peer(), c.PeerAddr())
 	}
-	var from Conn
-	b.inside = func(c Conn, _ uint64) { from = c }
+	from := b.firstConn()
 	sendAll(t, c, 0, 1)
-	b.inOrder(1)
 	back := b.connect(a)
-	if back != from || back.Peer().Num != 1 || back.PeerAddr() != a.l.Addr() {
+	if back != <-from || back.Peer().Num != 1 || back.PeerAddr() != a.l.Addr() {
 		t.Errorf("the answer would go to %v at %v", back.Peer(), back.PeerAddr())
 	}
 	sendAll(t, back, 0, 50)
@@ -303,10 +315,9 @@ func TestSlowReader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var from Conn
-	server.inside = func(c Conn, _ uint64) { from = c }
+	conns := server.firstConn()
 	sendAll(t, c, 0, 1)
-	server.inOrder(1)
+	from := <-conns
 	waitUntil(t, "bound", func() bool { return from.Send(opMessage(0, 64<<10)) != nil })
 	server.until("reset", func() bool { return len(server.resets) == 1 })
 	close(stop)

@@ -105,6 +105,7 @@ func (g *group) finished(o *op) {
 func (g *group) newInterval() {
 	g.release()
 	g.dropWatches()
+	g.osd.reportSoon()
 }
 
 // hold counts the data of a request that waits. False: there is too much.

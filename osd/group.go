@@ -143,6 +143,7 @@ func (g *group) settle(f *pg.Effects) {
 		}
 	}
 	if f.Resume {
+		g.osd.reportSoon()
 		g.pump()
 	}
 }

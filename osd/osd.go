@@ -24,6 +24,8 @@ const (
 	maxObjects = 256
 	maxMapWait = 4096
 	bootRetry  = 5 * time.Second
+
+	reportDelay = 200 * time.Millisecond // after a PG changed its state, for others to do so too
 )
 
 // OSD is one daemon.
@@ -63,6 +65,7 @@ type OSD struct {
 	failed      atomic.Bool
 	serving     atomic.Bool // the current map has this daemon, at this address, as up
 	trimKick    chan struct{}
+	reportKick  chan struct{}
 
 	parked      atomic.Int64 // requests that wait for a map
 	heldBytes   atomic.Int64 // data of requests that are parked or held
@@ -102,6 +105,7 @@ func New(o Options) (*OSD, error) {
 	d := &OSD{
 		opts: o, log: o.Log, store: o.Store, name: wire.EntityName{Type: wire.EntityOSD, Num: int64(o.ID)},
 		incs: map[wire.Epoch][]byte{}, maps: make(chan *wire.MOSDMap, mapInbox), trimKick: make(chan struct{}, 1),
+		reportKick: make(chan struct{}, 1),
 	}
 	d.groups.Store(&map[wire.PGID]*group{})
 	d.seq = o.Store.NewSequencer()
@@ -222,6 +226,7 @@ func (d *OSD) reportLoop(ctx context.Context) {
 	defer boot.Stop()
 	stats := time.NewTicker(d.opts.Report)
 	defer stats.Stop()
+	var soon <-chan time.Time
 	d.boot()
 	for {
 		select {
@@ -229,6 +234,13 @@ func (d *OSD) reportLoop(ctx context.Context) {
 			return
 		case <-boot.C:
 			d.boot()
+		case <-d.reportKick:
+			if soon == nil {
+				soon = time.After(reportDelay)
+			}
+		case <-soon:
+			soon = nil
+			d.report()
 		case <-stats.C:
 			d.checkFull()
 			d.report()
@@ -236,6 +248,15 @@ func (d *OSD) reportLoop(ctx context.Context) {
 			d.sweepSessions()
 			d.tick()
 		}
+	}
+}
+
+// reportSoon has the mon hear before the next turn that a PG has changed its
+// state.
+func (d *OSD) reportSoon() {
+	select {
+	case d.reportKick <- struct{}{}:
+	default:
 	}
 }
 

@@ -7,9 +7,6 @@
 package launch
 
 import (
-	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -19,7 +16,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -88,14 +84,9 @@ func Main(m *testing.M) int {
 
 // Server is a spirula in a process of its own.
 type Server struct {
+	Process
 	Dir             string // the data directory
 	S3, NFS, Status string // addresses, host:port
-	Log             string // file with everything it printed
-
-	bin  string
-	args []string
-	cmd  *exec.Cmd
-	done chan error
 }
 
 // New prepares a server whose files are below dir. args are more flags for
@@ -105,12 +96,14 @@ func New(dir string, args ...string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Dir: filepath.Join(dir, "data"), Log: filepath.Join(dir, "log"), bin: bin, args: args}
+	s := &Server{Process: Process{Log: filepath.Join(dir, "log"), bin: bin}, Dir: filepath.Join(dir, "data")}
 	for _, addr := range []*string{&s.S3, &s.NFS, &s.Status} {
 		if *addr, err = FreeAddr(); err != nil {
 			return nil, err
 		}
 	}
+	s.args = append([]string{"up", s.Dir, "--s3", s.S3, "--nfs", s.NFS, "--status", s.Status,
+		"--access-key", AccessKey, "--secret-key", SecretKey}, args...)
 	return s, nil
 }
 
@@ -146,107 +139,16 @@ func FreeAddr() (string, error) {
 
 // Up starts the process and waits until it is ready.
 func (s *Server) Up() error {
-	log, err := os.OpenFile(s.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
+	if err := s.start(); err != nil {
 		return err
 	}
-	defer log.Close()
-	s.cmd = exec.Command(s.bin, append([]string{"up", s.Dir, "--s3", s.S3, "--nfs", s.NFS, "--status", s.Status,
-		"--access-key", AccessKey, "--secret-key", SecretKey}, s.args...)...)
-	s.cmd.Stdout, s.cmd.Stderr = log, log
-	s.cmd.Env = cleanEnv()
-	if err := s.cmd.Start(); err != nil {
-		return err
-	}
-	s.done = make(chan error, 1)
-	go func() { s.done <- s.cmd.Wait() }()
-	return s.ready()
-}
-
-// cleanEnv is this process's environment without settings of spirula.
-func cleanEnv() []string {
-	var env []string
-	for _, e := range os.Environ() {
-		if !strings.HasPrefix(e, "SPIRULA_") {
-			env = append(env, e)
-		}
-	}
-	return env
-}
-
-func (s *Server) ready() error {
 	client := &http.Client{Timeout: 2 * time.Second}
-	for end := time.Now().Add(readyTimeout); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		select {
-		case err := <-s.done:
-			s.cmd = nil
-			return fmt.Errorf("the server ended: %v\n%s", err, s.Tail())
-		default:
-		}
+	return s.ready(func() bool {
 		resp, err := client.Get("http://" + s.Status + "/healthz")
 		if err != nil {
-			continue
+			return false
 		}
 		resp.Body.Close()
-		if resp.StatusCode == http.StatusOK {
-			return nil
-		}
-	}
-	return fmt.Errorf("the server was not ready after %v\n%s", readyTimeout, s.Tail())
-}
-
-// Kill ends the process as a loss of power would, as far as a process goes.
-func (s *Server) Kill() {
-	if s.cmd == nil {
-		return
-	}
-	s.cmd.Process.Kill()
-	<-s.done
-	s.cmd = nil
-}
-
-// Stop asks the process to end, as Ctrl-C does, and gives how it ended.
-func (s *Server) Stop() error {
-	if s.cmd == nil {
-		return errors.New("the server does not run")
-	}
-	s.cmd.Process.Signal(syscall.SIGINT)
-	select {
-	case err := <-s.done:
-		s.cmd = nil
-		return err
-	case <-time.After(stopTimeout):
-		s.Kill()
-		return fmt.Errorf("the server had not stopped after %v", stopTimeout)
-	}
-}
-
-// Run runs another command of the program, as `spirula args...`, with nothing
-// of spirula's settings in its environment but env.
-func (s *Server) Run(env []string, args ...string) (stdout, stderr string, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, s.bin, args...)
-	cmd.Env = append(cleanEnv(), env...)
-	var o, e bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &o, &e
-	err = cmd.Run()
-	return o.String(), e.String(), err
-}
-
-// Tail is the end of the server's log.
-func (s *Server) Tail() string {
-	b, err := os.ReadFile(s.Log)
-	if err != nil {
-		return err.Error()
-	}
-	return string(b[max(0, len(b)-8000):])
-}
-
-// Pid is the process while it runs, else 0.
-func (s *Server) Pid() int {
-	if s.cmd == nil {
-		return 0
-	}
-	return s.cmd.Process.Pid
+		return resp.StatusCode == http.StatusOK
+	})
 }

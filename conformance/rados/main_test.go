@@ -37,18 +37,22 @@ func TestMain(m *testing.M) {
 
 // cluster is what the tests judge.
 type cluster struct {
-	conf   string         // its ceph.conf, which names the keyring
-	server *launch.Server // nil when it is a Ceph that somebody else runs
+	conf    string         // its ceph.conf, which names the keyring
+	foreign bool           // somebody else runs it, as a Ceph, whose known faults the tests avoid
+	server  *launch.Server // the Spirula that it is; nil if it has several processes
 }
-
-// real tells whether this is a Ceph, whose known faults the tests avoid.
-func (c cluster) real() bool { return c.server == nil }
 
 // subject is the one cluster that most tests share, each in pools of its own.
 var subject struct {
 	cluster
 	once sync.Once
 	err  error
+}
+
+// foreign is the cluster that SPIRULA_CEPH_CONF names, if it does.
+func foreign() cluster {
+	conf := os.Getenv("SPIRULA_CEPH_CONF")
+	return cluster{conf: conf, foreign: conf != ""}
 }
 
 // start brings up a Spirula for the tests of this package.
@@ -69,7 +73,7 @@ func judged(t *testing.T) cluster {
 	t.Helper()
 	clientsOnly(t)
 	subject.once.Do(func() {
-		if subject.conf = os.Getenv("SPIRULA_CEPH_CONF"); subject.conf != "" {
+		if subject.cluster = foreign(); subject.foreign {
 			return
 		}
 		var dir string

@@ -55,7 +55,7 @@ func TestCephsPrograms(t *testing.T) {
 			begin := time.Now()
 			passed, skipped := r.all()
 			t.Logf("%d passed, %d skipped themselves, in %.1f s: %v", len(passed), len(skipped), time.Since(begin).Seconds(), r.slow)
-			whole := os.Getenv("SPIRULA_GTEST_FILTER") == "" && !c.real()
+			whole := os.Getenv("SPIRULA_GTEST_FILTER") == "" && !c.foreign
 			if n := len(passed) + len(skipped); whole && !t.Failed() && n != p.cases {
 				t.Errorf("%d cases, want %d", n, p.cases)
 			}
@@ -75,8 +75,8 @@ func newGtest(t *testing.T, c cluster, root, name string) *gtest {
 	return &gtest{shell: newShell(t, c), root: root, name: name}
 }
 
-// foreign gives the command of a program with libraries of its own.
-func (s *shell) foreign(root, name string, args ...string) (string, []string) {
+// withLibraries gives the command of a program with libraries of its own.
+func (s *shell) withLibraries(root, name string, args ...string) (string, []string) {
 	lib := root + "/usr/lib/x86_64-linux-gnu"
 	return root + "/usr/lib64/ld-linux-x86-64.so.2", append([]string{"--library-path", lib + ":" + lib + "/ceph:" + lib + "/nss", root + "/usr/bin/" + name}, args...)
 }
@@ -122,7 +122,7 @@ func (g *gtest) all() (passed, skipped []string) {
 // filter says which cases are left.
 func (g *gtest) filter() string {
 	not := append([]string{"*EC*", "*_ec"}, g.seen...)
-	if g.real() {
+	if g.foreign {
 		not = append(not, faulty...)
 	}
 	return "--gtest_filter=" + os.Getenv("SPIRULA_GTEST_FILTER") + "-" + strings.Join(not, ":")
@@ -131,7 +131,7 @@ func (g *gtest) filter() string {
 func (g *gtest) once() (string, error) {
 	ctx, cancel := context.WithTimeout(g.Context(), programTimeout)
 	defer cancel()
-	name, args := g.foreign(g.root, g.name, g.filter())
+	name, args := g.withLibraries(g.root, g.name, g.filter())
 	log, err := os.Create(g.dir + "/log")
 	if err != nil {
 		g.Fatal(err)
@@ -226,7 +226,7 @@ func TestCephsRandomModel(t *testing.T) {
 	for _, op := range []string{"read 100", "write 100", "write_excl 50", "delete 50", "snap_create 50", "snap_remove 50", "rollback 50", "copy_from 50", "setattr 25", "rmattr 25", "append 25", "append_excl 25"} {
 		args = append(append(args, "--op"), strings.Fields(op)...)
 	}
-	name, all := s.foreign(root, "ceph_test_rados", args...)
+	name, all := s.withLibraries(root, "ceph_test_rados", args...)
 	ctx, cancel := context.WithTimeout(t.Context(), programTimeout)
 	defer cancel()
 	out, err := s.command(ctx, name, all...).CombinedOutput()

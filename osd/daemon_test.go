@@ -13,6 +13,7 @@ import (
 	"github.com/spirula/spirula/osd/store"
 	"github.com/spirula/spirula/osd/store/storetest"
 	"github.com/spirula/spirula/rados/clustermap"
+	"github.com/spirula/spirula/rados/msgr"
 	"github.com/spirula/spirula/rados/wire"
 )
 
@@ -206,6 +207,43 @@ func TestFull(t *testing.T) {
 	want(t, cl.do(force), 0)
 	want(t, cl.op("a", write(0, "less")), 0) // needs nothing
 	want(t, cl.op("a", wire.Op{Code: wire.OpDelete}), 0)
+}
+
+// tightStore says what it likes of its space.
+type tightStore struct {
+	*storetest.Model
+	free atomic.Int64
+}
+
+func (s *tightStore) Statfs() store.Statfs {
+	return store.Statfs{Total: 1000 << 20, Free: s.free.Load() << 20}
+}
+
+// TestFailsafe: a store that is nearly full takes no writes but those that
+// free space, or that would rather fail.
+func TestFailsafe(t *testing.T) {
+	s := &tightStore{Model: storetest.NewModel(storetest.ModelOptions{Inline: true})}
+	s.free.Store(500)
+	c := &cluster{t: t, mon: newFakeMon(t, 1), net: msgr.NewLocal(), mods: []ObjectStore{s}, osds: []*OSD{nil}}
+	c.start(0)
+	c.waitFor("osd up", func() bool { return c.mon.cur().NumUp() == 1 })
+	c.pool = c.mon.addPool("p", 1, 4)
+	c.waitActive()
+	c.cl = c.client(4100)
+	want(t, c.cl.op("o", write(0, "x")), 0)
+	s.free.Store(20)
+	c.waitFor("failsafe", func() bool { return c.osds[0].nearEnd.Load() })
+	if !pending(c.cl.start(c.cl.message("o", write(0, "y")))) {
+		t.Fatal("a write was answered")
+	}
+	wantData(t, c.cl.op("o", read()), "x")
+	try := c.cl.message("o", write(0, "z"))
+	try.Flags |= wire.FlagFullTry
+	want(t, c.cl.do(try), 0)
+	want(t, c.cl.op("o", wire.Op{Code: wire.OpDelete}), 0)
+	s.free.Store(500)
+	c.waitFor("space", func() bool { return !c.osds[0].nearEnd.Load() })
+	want(t, c.cl.op("o", write(0, "again")), 0)
 }
 
 func TestBlocklist(t *testing.T) {

@@ -69,15 +69,17 @@ func (c call) ops() []wire.Op {
 }
 
 // TestLinearizable checks histories of one object under new intervals,
-// restarts and resends.
+// restarts, broken connections and resends.
 func TestLinearizable(t *testing.T) {
 	c := newCluster(t, clusterOptions{pgs: 1, model: storetest.ModelOptions{}})
 	var mu sync.Mutex
 	var history []porcupine.Operation
 	var wg sync.WaitGroup
 	start := time.Now()
+	var clients []*client
 	for k := range 5 {
 		cl := c.client(int64(6000 + k))
+		clients = append(clients, cl)
 		rng := rand.New(rand.NewPCG(uint64(k), 6))
 		wg.Go(func() {
 			last := ""
@@ -111,6 +113,7 @@ func TestLinearizable(t *testing.T) {
 			return
 		case <-time.After(8 * time.Millisecond):
 		}
+		clients[turn%len(clients)].drop()
 		if turn%4 == 3 {
 			old := c.osds[0]
 			old.Close()

@@ -75,6 +75,7 @@ type Metrics struct {
 	Overrun               atomic.Int64 // connections closed because too many waited
 	Denied                atomic.Int64 // requests that the sender's caps do not allow
 	Backoffs              atomic.Int64 // times that a peer was told to hold its requests
+	Paced                 atomic.Int64 // times that large reads had to wait for their client to take answers
 	Slow                  atomic.Int64 // requests older than 30 s, now
 	WatchTimeouts         atomic.Int64 // watches that ended because their client was silent
 	Sessions              atomic.Int64 // connections with requests on them, now

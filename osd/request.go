@@ -78,7 +78,11 @@ func (d *OSD) route(o *op, cur *clustermap.OSDMap, from wire.Epoch) {
 func (o *op) begin() {
 	if o.session.remote && o.work >= heavy {
 		o.keep()
-		o.osd.runner.run(func() { o.next(o) })
+		if o.write {
+			o.osd.runner.run(func() { o.next(o) })
+		} else {
+			o.osd.runner.run(o.paced)
+		}
 		return
 	}
 	o.next(o)

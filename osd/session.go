@@ -25,6 +25,7 @@ type session struct {
 	has      wire.Epoch // the newest map that the peer is known to have, or was sent
 	parked   []*op      // requests that wait for a map, and those behind them
 	draining bool       // parked is being routed
+	paced    []*op      // large reads that wait for the client to take answers
 	blocked  map[*group]struct{}
 	watches  map[*watch]struct{}
 }

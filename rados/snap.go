@@ -100,6 +100,9 @@ type Snap struct {
 // SnapCreate makes a snapshot of the pool. EEXIST: there is one of that name;
 // EINVAL: the pool has self-managed ones.
 func (x *IOCtx) SnapCreate(ctx context.Context, name string) error {
+	if _, err := x.SnapLookup(name); err == nil { // the mon lets a repetition pass
+		return wire.Errorf("rados.snapcreate", name, wire.EEXIST)
+	}
 	_, err := x.c.poolOp(ctx, "snapcreate", name, wire.MPoolOp{Pool: x.pool, Op: wire.PoolCreateSnap, Name: name, CrushRule: -1})
 	return err
 }

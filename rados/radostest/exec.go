@@ -3,6 +3,8 @@ package radostest
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
+	"hash/crc32"
 	"slices"
 	"strings"
 
@@ -58,6 +60,8 @@ func (v *vector) execRead(op *wire.Op, r *wire.OpResult) int32 {
 		}
 	case wire.OpCmpExt:
 		return v.cmpExt(op)
+	case wire.OpChecksum:
+		return v.checksum(op, r)
 	case wire.OpGetXattr:
 		val, found := v.old.xattrs.Get(op.Name)
 		if !found {
@@ -125,13 +129,47 @@ func (v *vector) cmpExt(op *wire.Op) int32 {
 	return ok
 }
 
+// checksum knows CRC32C alone.
+func (v *vector) checksum(op *wire.Op, r *wire.OpResult) int32 {
+	if len(op.Value) != 5 || op.Value[0] != 2 || op.Num != 0 && (op.Len == 0 || op.Len%op.Num != 0) {
+		return errINVAL
+	}
+	if op.Off >= v.old.size && op.Off+op.Len > 0 {
+		return ok
+	}
+	data := v.old.read(op.Off, op.Len)
+	chunk := int(op.Num)
+	if chunk == 0 {
+		chunk = len(data)
+	}
+	if len(data)%max(chunk, 1) != 0 {
+		return errINVAL
+	}
+	var sums wire.Encoder
+	n := 0
+	for ; len(data) > 0; n++ {
+		// Not inverted at either end.
+		seed := ^binary.LittleEndian.Uint32(op.Value[1:])
+		sums.U32(^crc32.Update(seed, crc32.MakeTable(crc32.Castagnoli), data[:chunk]))
+		data = data[chunk:]
+	}
+	var e wire.Encoder
+	e.Count(n)
+	e.Raw(sums.B)
+	r.Value = e.B
+	return ok
+}
+
 // cmpXattr compares with the attribute before the vector, even behind a
 // DELETE in it.
 func (v *vector) cmpXattr(op *wire.Op) int32 {
-	if v.old == nil {
+	if v.old == nil && v.obj == nil {
 		return errENOENT
 	}
-	stored, _ := v.old.xattrs.Get(op.Name)
+	var stored []byte
+	if v.old != nil { // else as Ceph: of an object kept for its clones, empty
+		stored, _ = v.old.xattrs.Get(op.Name)
+	}
 	var c int
 	switch op.CmpMode {
 	case wire.CmpString:
@@ -192,7 +230,7 @@ func parseU64(b []byte) uint64 {
 }
 
 func (v *vector) omapCmp(op *wire.Op) int32 {
-	if v.cur == nil {
+	if v.cur == nil || v.obj == nil && v.cur.omap.Len()+len(v.cur.header) > 0 { // as Ceph: also of an omap that is new in this vector
 		return errENOENT
 	}
 	for _, a := range op.OmapCmps {

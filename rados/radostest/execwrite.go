@@ -39,9 +39,7 @@ func (v *vector) execWrite(op *wire.Op) int32 {
 		if v.cur == nil {
 			return errENOENT
 		}
-		if _, found := v.cur.xattrs.Delete(op.Name); !found {
-			return -int32(wire.ENODATA)
-		}
+		v.cur.xattrs.Delete(op.Name) // as Ceph: an absent one does not matter
 		v.modified = true
 		return ok
 	case wire.OpOmapSetVals, wire.OpOmapSetHeader, wire.OpOmapClear, wire.OpOmapRmKeys, wire.OpOmapRmKeyRange:
@@ -114,6 +112,9 @@ func (v *vector) writeData(op *wire.Op) int32 {
 		}
 	default:
 		v.touch(off, n)
+		if n == 0 && off > c.size { // as Ceph: as long as its place is far
+			c.truncate(off)
+		}
 		v.put(c, op.Data, off)
 	}
 	return ok
@@ -163,10 +164,10 @@ func (v *vector) writeOmap(op *wire.Op) int32 {
 }
 
 func (v *vector) rollback(s wire.SnapID) int32 {
-	if v.obj == nil {
-		return errENOENT
+	if v.obj == nil && v.cur == nil {
+		return ok
 	}
-	if s > v.obj.seq {
+	if v.obj != nil && s > v.obj.seq {
 		return ok
 	}
 	v.modified = true

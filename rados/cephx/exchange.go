@@ -170,3 +170,13 @@ func chooseMode(wanted, allowed []msgr.Mode) (msgr.Mode, error) {
 	}
 	return 0, wire.Errorf("authenticate: no mode in common", "", wire.EOPNOTSUPP)
 }
+
+// checkKind refuses a peer that calls itself a daemon and has not the name of
+// one: client.3 is not osd.3. As a client, every entity may come; Ceph's tools
+// do with a daemon's key.
+func checkKind(says wire.EntityType, name wire.AuthName) error {
+	if says != wire.EntityClient && says != name.Type {
+		return errRefused(name.String() + " says that it is a " + wire.EntityName{Type: says}.Kind())
+	}
+	return nil
+}

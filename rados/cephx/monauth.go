@@ -63,12 +63,15 @@ func NewMonAuth(src MonSource, opts AcceptOptions) *MonAuth {
 }
 
 // Accept implements msgr.ServerAuth.
-func (a *MonAuth) Accept(wire.EntityType) msgr.ServerHandshake { return &monAccept{a: a} }
+func (a *MonAuth) Accept(peer wire.EntityType) msgr.ServerHandshake {
+	return &monAccept{a: a, peer: peer}
+}
 
 // monAccept is the authentication of one connection to a mon, the acceptor's
 // side.
 type monAccept struct {
 	a         *MonAuth
+	peer      wire.EntityType // as it calls itself
 	begun     bool
 	name      wire.AuthName
 	globalID  uint64
@@ -82,7 +85,7 @@ func (h *monAccept) Offer() ([]msgr.Method, []msgr.Mode) { return h.a.opts.Metho
 
 // Request implements msgr.ServerHandshake.
 func (h *monAccept) Request(ctx context.Context, method msgr.Method, modes []msgr.Mode, payload []byte) (msgr.Step, error) {
-	*h = monAccept{a: h.a}
+	*h = monAccept{a: h.a, peer: h.peer}
 	if !slices.Contains(h.a.opts.Methods, method) {
 		return msgr.Step{}, wire.Errorf("authenticate: method not allowed", "", wire.EOPNOTSUPP)
 	}
@@ -99,7 +102,10 @@ func (h *monAccept) Request(ctx context.Context, method msgr.Method, modes []msg
 	if method == msgr.MethodNone {
 		return h.believe(ctx, modes)
 	}
-	var err error
+	err := checkKind(h.peer, h.name)
+	if err != nil {
+		return msgr.Step{}, err
+	}
 	if h.mode, err = chooseMode(modes, h.a.opts.Modes); err != nil {
 		return msgr.Step{}, err
 	}

@@ -29,12 +29,15 @@ func NewServiceAuth(service wire.EntityType, secrets SecretSource, opts AcceptOp
 }
 
 // Accept implements msgr.ServerAuth.
-func (a *ServiceAuth) Accept(wire.EntityType) msgr.ServerHandshake { return &serviceAccept{a: a} }
+func (a *ServiceAuth) Accept(peer wire.EntityType) msgr.ServerHandshake {
+	return &serviceAccept{a: a, peer: peer}
+}
 
 // serviceAccept is the authentication of one connection to a daemon, the
 // acceptor's side.
 type serviceAccept struct {
 	a         *ServiceAuth
+	peer      wire.EntityType // as it calls itself
 	begun     bool
 	mode      msgr.Mode
 	challenge uint64
@@ -48,7 +51,7 @@ func (h *serviceAccept) Offer() ([]msgr.Method, []msgr.Mode) {
 // Request implements msgr.ServerHandshake. A daemon that starts has no secrets
 // yet; peers that come so early wait for them.
 func (h *serviceAccept) Request(ctx context.Context, method msgr.Method, modes []msgr.Mode, payload []byte) (msgr.Step, error) {
-	*h = serviceAccept{a: h.a}
+	*h = serviceAccept{a: h.a, peer: h.peer}
 	if !slices.Contains(h.a.opts.Methods, method) {
 		return msgr.Step{}, wire.Errorf("authenticate: method not allowed", "", wire.EOPNOTSUPP)
 	}
@@ -97,7 +100,11 @@ func (h *serviceAccept) open(payload []byte) (*ServiceTicketInfo, box, authorize
 	if err := d.Err(); err != nil {
 		return nil, box{}, authorize{}, wire.Wrap("authenticate", "", err)
 	}
-	return openAuthorizer(&a, h.a.service, h.a.secrets, h.a.opts.Now())
+	t, key, auth, err := openAuthorizer(&a, h.a.service, h.a.secrets, h.a.opts.Now())
+	if err == nil {
+		err = checkKind(h.peer, t.Ticket.Name)
+	}
+	return t, key, auth, err
 }
 
 // openAuthorizer checks the ticket of an authorizer for service and opens

@@ -103,18 +103,15 @@ func (c *tcpConn) Wait(ctx context.Context) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err != nil || c.closing {
-		return connectError(c.PeerAddr(), c.reason())
+	switch {
+	case c.err != nil && !c.stood:
+		return c.err
+	case c.err != nil:
+		return connectError(c.PeerAddr(), c.err)
+	case c.closing:
+		return connectError(c.PeerAddr(), errClosed)
 	}
 	return nil
-}
-
-// reason is why the session is over, or nearly.
-func (c *tcpConn) reason() error {
-	if c.err != nil {
-		return c.err
-	}
-	return errClosed
 }
 
 // Send implements Conn.

@@ -111,7 +111,13 @@ func refused(hs ClientHandshake, payload []byte) error {
 	for i, m := range b.Methods {
 		methods[i] = Method(m)
 	}
-	return hs.Refused(Method(b.Method), kind, methods, modesOf(b.Modes))
+	if err := hs.Refused(Method(b.Method), kind, methods, modesOf(b.Modes)); err != nil {
+		if kind != wire.EPERM {
+			kind = wire.EACCES
+		}
+		return &wire.Error{Op: "msgr.authenticate", Kind: kind, Cause: err}
+	}
+	return nil
 }
 
 func finishAuth(hs ClientHandshake, payload []byte, modes []Mode, o *opened) (SessionKeys, error) {

@@ -15,20 +15,34 @@ type group struct {
 	id  wire.SPGID
 	seq *store.Sequencer
 
-	mu         sync.Mutex
-	core       *pg.Core
-	objects    map[objectKey]*object
-	lru        object // ring of contexts not in use; newer of it is the oldest
-	listedN    int
-	ops        int   // requests admitted and not finished
-	first      op    // ring of them, in order of admission
-	held       []*op // waiting for admission, in order of arrival
-	submits    []*op // executed writes, for the submitter
-	submitting bool
-	turns      uint64               // writes that the submitter is done with
-	trimmed    map[wire.SnapID]bool // removed snapshots known to have no clone here
-	backoffs   map[*session]*backoff
-	watched    map[objectKey]*watched // objects with watches or notifies
+	mu           sync.Mutex
+	core         *pg.Core
+	objects      map[objectKey]*object
+	lru          object // ring of contexts not in use; newer of it is the oldest
+	listedN      int
+	ops          int   // requests admitted and not finished
+	first        op    // ring of them, in order of admission
+	held         []*op // waiting for admission, in order of arrival
+	submits      []*op // executed writes, for the submitter
+	submitting   bool
+	answers      []*op        // committed writes, in order, whose answers are to be sent
+	answering    bool         // somebody sends them
+	spare        []*op        // memory for answers
+	turns        uint64       // writes that the submitter is done with
+	handling     bool         // a peer's message is being handled
+	inbox        []pg.Message // those that wait for it
+	queueing     bool         // somebody queues txns
+	txns         []*txn
+	notify       chan struct{}           // for the next of txns
+	waiting      map[wire.HObject][]*op  // for recovery of their objects
+	waitingN     int                     // how many
+	staged       map[wire.HObject]*stage // objects that come in pieces
+	pushing      map[pushKey]chan uint32 // pieces that are to be acknowledged
+	removing     bool
+	trimmedSince wire.Epoch           // the interval that trimmed is of; both are trimLoop's
+	trimmed      map[wire.SnapID]bool // removed snapshots known to have no clone here
+	backoffs     map[*session]*backoff
+	watched      map[objectKey]*watched // objects with watches or notifies
 
 	counts counters
 }
@@ -79,6 +93,9 @@ func (g *group) stat() (wire.PGStat, bool) {
 		Stat:            wire.PoolStat{Objects: uint64(max(s.Objects+s.Clones, 0)), Clones: uint64(max(s.Clones, 0)), Bytes: uint64(max(s.Bytes, 0))},
 		ReportedVersion: g.core.LastUpdate(),
 	}
+	out.LastEpochClean = wire.Epoch(g.core.CleanEpoch())
+	h := g.core.Health()
+	out.Missing = uint64(h.Missing)
 	g.counts.report(&out.Stat)
 	out.Up, out.Acting = g.core.Sets()
 	return out, true
@@ -87,11 +104,12 @@ func (g *group) stat() (wire.PGStat, bool) {
 // admit asks the core what is to happen to o. It is called with the mutex
 // held; true: o.next is to be called after unlocking.
 func (g *group) admit(o *op) bool {
-	ask := pg.Ask{Epoch: o.m.Epoch}
+	ask := pg.Ask{Epoch: o.m.Epoch, Object: o.head}
 	if o.write {
 		ask.Write = &o.Write
 	}
-	verdict, dup := g.core.Admit(ask)
+	var f pg.Effects
+	verdict, dup := g.core.Admit(ask, &f)
 	switch verdict {
 	case pg.Drop:
 		if !o.write && o.m.Flags&anyReplica != 0 && o.m.Epoch >= g.core.Since() {
@@ -101,6 +119,11 @@ func (g *group) admit(o *op) bool {
 		g.osd.drop(o)
 	case pg.Hold:
 		g.hold(o)
+	case pg.Wait:
+		g.wait(o)
+		if len(f.Send)+len(f.Work)+len(f.Freed) > 0 {
+			g.later(&f)
+		}
 	case pg.Join:
 		o.joined = true
 	case pg.Answer:
@@ -115,25 +138,125 @@ func (g *group) admit(o *op) bool {
 	return false
 }
 
-// perform carries out effects; the mutex is not held.
-func (g *group) perform(f *pg.Effects) {
-	for _, s := range f.Send {
-		g.osd.peers.send(g.osd, s.OSD, s.Msg)
+// wait parks a request until its object is recovered. The mutex is held.
+func (g *group) wait(o *op) {
+	if g.waitingN >= maxHeld || !g.osd.hold(o) {
+		g.osd.overrun(o)
+		return
 	}
-	for _, w := range f.Answer {
-		w.Owner.(*op).answer()
+	g.osd.Metrics.Held.Add(1)
+	o.keep()
+	if g.waiting == nil {
+		g.waiting = map[wire.HObject][]*op{}
 	}
-	f.Reset()
+	g.waiting[o.head] = append(g.waiting[o.head], o)
+	g.waitingN++
 }
 
-// settle does what effects ask for under the mutex: the locks of answered
-// writes' objects, places, and requests to resume.
+// freed admits the requests that waited for an object. The mutex is held.
+func (g *group) freed(head wire.HObject) {
+	ops := g.waiting[head]
+	delete(g.waiting, head)
+	g.waitingN -= len(ops)
+	for _, o := range ops {
+		g.osd.unhold(o)
+		switch {
+		case o.session.gone.Load():
+			g.osd.drop(o)
+		case g.ops >= maxOps:
+			g.hold(o)
+		case g.admit(o):
+			g.osd.runner.run(func() { o.next(o) })
+		}
+	}
+}
+
+// later has effects carried out by the runner: they came up where the mutex
+// is held for something else.
+func (g *group) later(f *pg.Effects) {
+	g.settle(f)
+	rest := *f
+	*f = pg.Effects{}
+	g.osd.runner.run(func() { g.perform(&rest) })
+}
+
+// perform carries out effects; the mutex is not held.
+func (g *group) perform(f *pg.Effects) {
+	d := g.osd
+	for _, s := range f.Send {
+		d.peers.send(d, s.OSD, s.Msg)
+	}
+	if len(f.Answer) > 0 {
+		g.answer()
+	}
+	for _, w := range f.Work {
+		d.recoverer.run(func() { g.work(w) })
+	}
+	for _, m := range f.Self {
+		g.deliver(m)
+	}
+	if f.UpThru != 0 {
+		d.askUpThru(f.UpThru)
+	}
+	if f.AskTemp {
+		d.askTemp(g, f.Temp)
+	}
+	if f.Retire {
+		d.recoverer.run(g.removeCopy)
+	}
+	if f.Clean {
+		d.kickTrim()
+	}
+	f.Reset()
+	g.mu.Lock()
+	run := len(g.txns) > 0 && !g.queueing
+	g.mu.Unlock()
+	if run {
+		g.runTxns()
+	}
+}
+
+// answer sends the answers of committed writes in their order, and only then
+// lets in who waited for them: a client gets the answers about an object in
+// the order of its requests. The mutex is not held.
+func (g *group) answer() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.answering {
+		return
+	}
+	g.answering = true
+	for len(g.answers) > 0 {
+		batch := g.answers
+		g.answers, g.spare = g.spare[:0], nil
+		g.mu.Unlock()
+		for _, o := range batch {
+			o.answer()
+		}
+		g.mu.Lock()
+		for _, o := range batch {
+			o.object.unsettled--
+			g.leave(o.object)
+			g.finished(o)
+		}
+		clear(batch)
+		g.spare = batch
+	}
+	g.answering = false
+}
+
+// settle does what effects ask for under the mutex: transactions take their
+// place, writes are to be answered, requests resume. Who calls it calls perform afterwards.
 func (g *group) settle(f *pg.Effects) {
+	if t, ok := f.TakeTxn(); ok {
+		g.pushTxn(&txn{Txn: *t, group: g, notify: g.notify})
+		g.notify = nil
+	}
+	if f.NewInterval {
+		g.forgetObjects()
+	}
 	for _, w := range f.Answer {
-		op := w.Owner.(*op)
-		op.object.unsettled--
-		g.leave(op.object)
-		g.finished(op)
+		g.answers = append(g.answers, w.Owner.(*op))
 	}
 	for _, w := range f.Forgot {
 		// A write that was not submitted ends where it stands; only what
@@ -142,8 +265,25 @@ func (g *group) settle(f *pg.Effects) {
 			op.done()
 		}
 	}
+	if f.NewInterval {
+		for head := range g.waiting {
+			g.freed(head)
+		}
+	}
+	for _, o := range f.Freed {
+		g.freed(o)
+	}
 	if f.Resume {
 		g.osd.reportSoon()
 		g.pump()
 	}
+}
+
+// forgetObjects drops what is known of objects. Who has a context in use
+// keeps it, but nobody else will find it.
+func (g *group) forgetObjects() {
+	for g.listedN > 0 {
+		g.unlist(g.lru.newer)
+	}
+	g.objects = map[objectKey]*object{}
 }

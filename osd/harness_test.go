@@ -85,6 +85,18 @@ func (f *fakeMon) Send(m wire.Message) error {
 			}
 			inc.BringUp(cur, m.OSD, m.UUID, a, a, a, a)
 		})
+	case *wire.MOSDAlive:
+		go f.change(func(cur *clustermap.OSDMap, inc *clustermap.Incremental) {
+			if thru := min(m.Want, cur.Epoch); cur.Info(m.OSD).UpThru < thru && cur.IsUp(m.OSD) {
+				inc.NewUpThru[m.OSD] = thru
+			}
+		})
+	case *wire.MOSDPGTemp:
+		go f.change(func(cur *clustermap.OSDMap, inc *clustermap.Incremental) {
+			for id, osds := range m.Temp {
+				inc.NewPGTemp[id] = osds
+			}
+		})
 	case *wire.MOSDPurged:
 		f.mu.Lock()
 		defer f.mu.Unlock()

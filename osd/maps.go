@@ -84,9 +84,13 @@ func (d *OSD) loadGroups() error {
 		wg.Go(func() {
 			for i := int(next.Add(1)) - 1; i < len(ids); i = int(next.Add(1)) - 1 {
 				spg := wire.SPGID{PGID: ids[i], Shard: wire.NoShard}
-				var core *pg.Core
-				if core, errs[i] = pg.Load(d.store, spg, d.opts.ID); errs[i] == nil {
+				core, err := pg.Load(d.store, spg, d.opts.ID)
+				switch e := wire.ErrnoOf(err); {
+				case err == nil:
 					loaded[i] = d.newGroup(spg, core)
+					errs[i] = loaded[i].dropStaged()
+				case e != wire.ENOENT && e != wire.ENODATA: // those are of a PG that was being removed
+					errs[i] = err
 				}
 			}
 		})
@@ -96,9 +100,14 @@ func (d *OSD) loadGroups() error {
 		return err
 	}
 	groups := map[wire.PGID]*group{}
+	m := d.current.Load()
+	if m == nil {
+		return nil // no map was ever installed, so no PG was used
+	}
+	d.coming.Store(m)
 	for _, g := range loaded {
-		groups[g.id.PGID] = g
-		if m := d.current.Load(); m != nil {
+		if g != nil {
+			groups[g.id.PGID] = g
 			g.advance(m)
 		}
 	}
@@ -112,6 +121,8 @@ func (d *OSD) takeMaps(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case m := <-d.creates:
+			d.createFor(m)
 		case m := <-d.maps:
 			d.takeMap(m)
 			lost := d.mapsLost.Swap(false)
@@ -165,9 +176,23 @@ func newestFull(msg *wire.MOSDMap, after wire.Epoch) (wire.Epoch, bool) {
 	return best, best > after
 }
 
-// install makes next the current map: on disk first, then in every PG, then
-// for requests.
+// install makes next the current map: in every PG, whose rows then know of
+// it, on disk, then for requests. After a crash between the two, PGs are ahead
+// of the map, and wait for it.
 func (d *OSD) install(prev, next *clustermap.OSDMap, inc []byte) error {
+	if err := d.createGroups(prev, next); err != nil {
+		return err
+	}
+	d.coming.Store(next)
+	var durable []chan struct{}
+	for _, g := range *d.groups.Load() {
+		durable = append(durable, g.advance(next))
+	}
+	for _, ch := range durable {
+		if ch != nil {
+			<-ch
+		}
+	}
 	t := &store.Txn{}
 	t.MetaSet(metaPG, wire.KV{Key: fullRow, Value: next.Encode()})
 	if inc != nil {
@@ -176,25 +201,15 @@ func (d *OSD) install(prev, next *clustermap.OSDMap, inc []byte) error {
 	if next.Epoch > keepIncs {
 		t.MetaRmRange(metaPG, incRow, incKey(next.Epoch-keepIncs))
 	}
-	fresh := d.createGroups(prev, next, t)
 	if err := d.queueAndWait(t); err != nil {
 		return err
-	}
-	if len(fresh) > 0 {
-		d.changeGroups(func(all map[wire.PGID]*group) {
-			for _, g := range fresh {
-				all[g.id.PGID] = g
-			}
-		})
-	}
-	for _, g := range *d.groups.Load() {
-		g.advance(next)
 	}
 	d.mapMu.Lock()
 	if inc != nil {
 		d.incs[next.Epoch] = inc
 	}
 	delete(d.incs, next.Epoch-keepIncs)
+	d.retrying.Store(true)
 	d.current.Store(next)
 	d.checkServing(next)
 	d.mapMu.Unlock()
@@ -223,13 +238,20 @@ func (d *OSD) queueAndWait(t *store.Txn) error {
 }
 
 // createGroups makes the PGs that the map gives this OSD and that it does not
-// hold.
-func (d *OSD) createGroups(prev, next *clustermap.OSDMap, t *store.Txn) []*group {
+// hold: those of pools that are new in this map, which are empty, and those
+// that it leads, of which it has to ask the others. What it does not lead is
+// made when the primary says so (createFor).
+func (d *OSD) createGroups(prev, next *clustermap.OSDMap) error {
+	t := &store.Txn{}
 	var fresh []*group
 	have := *d.groups.Load()
 	for pool, p := range next.Pools {
 		if !p.IsReplicated() {
 			continue
+		}
+		created := wire.Epoch(0)
+		if prev != nil && prev.Pool(pool) == nil {
+			created = next.Epoch
 		}
 		for seed := range p.PGNum {
 			id := wire.PGID{Pool: pool, Seed: seed}
@@ -237,40 +259,74 @@ func (d *OSD) createGroups(prev, next *clustermap.OSDMap, t *store.Txn) []*group
 				continue
 			}
 			m := next.Map(id)
-			if !slices.Contains(m.Acting, d.opts.ID) {
+			if m.ActingPrimary != d.opts.ID && (created == 0 || !slices.Contains(m.Acting, d.opts.ID)) {
 				continue
 			}
-			if !d.neverServed(prev, next, pool) {
-				d.log.Warn("pg is not served: its objects may be on other osds", "pg", id, "epoch", next.Epoch)
-				continue
-			}
-			spg := wire.SPGID{PGID: id, Shard: wire.NoShard}
-			core := pg.New(spg, d.opts.ID, next.Epoch)
-			t.MetaSet(metaPG, wire.KV{Key: pgKey(id)})
-			t.MetaSet(spg, wire.KV{Key: pg.RowInfo, Value: core.InfoRow()})
-			fresh = append(fresh, d.newGroup(spg, core))
+			fresh = append(fresh, d.makeGroup(id, created, t))
 		}
 	}
-	return fresh
+	return d.addGroups(fresh, t)
 }
 
-// neverServed reports whether a PG of the pool that this OSD does not hold is
-// known to be empty: nobody can have written to it. That is so if the pool is
-// new in this map, or if no OSD but this one ever was up.
-func (d *OSD) neverServed(prev, next *clustermap.OSDMap, pool int64) bool {
-	if prev != nil && prev.Pool(pool) == nil {
-		return true
+// makeGroup makes a PG, and adds its rows to t.
+func (d *OSD) makeGroup(id wire.PGID, created wire.Epoch, t *store.Txn) *group {
+	spg := wire.SPGID{PGID: id, Shard: wire.NoShard}
+	core := pg.New(spg, d.opts.ID, created)
+	t.MetaSet(metaPG, wire.KV{Key: pgKey(id)})
+	core.Rows(t)
+	return d.newGroup(spg, core)
+}
+
+func (d *OSD) addGroups(fresh []*group, t *store.Txn) error {
+	if len(fresh) == 0 {
+		return nil
 	}
-	for id := range next.OSDs {
-		if int32(id) != d.opts.ID && next.OSDs[id].Info.UpFrom != 0 {
-			return false
+	if err := d.queueAndWait(t); err != nil {
+		return err
+	}
+	d.changeGroups(func(all map[wire.PGID]*group) {
+		for _, g := range fresh {
+			all[g.id.PGID] = g
 		}
-	}
-	return true
+	})
+	return nil
 }
 
-// advance brings the PG a newer map.
-func (g *group) advance(m *clustermap.OSDMap) {
+// maxCreates bounds the PGs that primaries want us to make and that are not
+// made yet; primaries ask again.
+const maxCreates = 256
+
+// createFor makes a PG that a primary wants us to have a copy of. It runs
+// where maps are installed, so that the PG sees every map from now on.
+func (d *OSD) createFor(m pg.Message) {
+	cur := d.current.Load()
+	id := m.About().PG.PGID
+	if cur == nil || cur.Pool(id.Pool) == nil || id.Seed >= cur.Pool(id.Pool).PGNum {
+		return
+	}
+	if w := cur.Map(id); d.group(id) == nil && (slices.Contains(w.Acting, d.opts.ID) || slices.Contains(w.Up, d.opts.ID)) {
+		t := &store.Txn{}
+		g := d.makeGroup(id, 0, t)
+		if err := d.addGroups([]*group{g}, t); err != nil {
+			return
+		}
+		g.advance(cur)
+	}
+	if g := d.group(id); g != nil {
+		g.deliver(m)
+	}
+}
+
+// mapView is what a PG asks the map.
+type mapView struct{ *clustermap.OSDMap }
+
+func (v mapView) UpFrom(osd int32) wire.Epoch { return v.Info(osd).UpFrom }
+func (v mapView) UpThru(osd int32) wire.Epoch { return v.Info(osd).UpThru }
+func (v mapView) LostAt(osd int32) wire.Epoch { return v.Info(osd).LostAt }
+
+// advance brings the PG a newer map. The channel, if not nil, is closed when
+// the PG's rows know of it.
+func (g *group) advance(m *clustermap.OSDMap) chan struct{} {
 	to := pg.Interval{Primary: -1}
 	if p := m.Pool(g.id.Pool); p != nil {
 		w := m.Map(g.id.PGID)
@@ -280,12 +336,39 @@ func (g *group) advance(m *clustermap.OSDMap) {
 	var f pg.Effects
 	g.mu.Lock()
 	was := g.core.Since()
-	g.core.MapAdvance(m.Epoch, to, &f)
+	g.core.MapAdvance(m.Epoch, to, mapView{m}, &f)
+	var durable chan struct{}
+	if f.HasTxn() {
+		durable = make(chan struct{})
+		g.notify = durable
+	}
+	if f.NewInterval {
+		g.newInterval()
+	}
 	g.settle(&f)
 	if g.core.Since() != was {
-		g.newInterval()
 		g.pump()
 	}
 	g.mu.Unlock()
 	g.perform(&f)
+	return durable
+}
+
+// askUpThru asks the mon to note that we may serve as of an epoch.
+func (d *OSD) askUpThru(epoch wire.Epoch) {
+	if old := d.askedThru.Load(); old >= uint32(epoch) || !d.askedThru.CompareAndSwap(old, uint32(epoch)) {
+		return
+	}
+	if err := d.opts.Mon.Send(&wire.MOSDAlive{OSD: d.opts.ID, Want: epoch}); err != nil {
+		d.askedThru.Store(0)
+		d.log.Debug("up_thru not asked for", "err", err)
+	}
+}
+
+// askTemp asks the mon that other OSDs serve a PG for a while; nobody ends it.
+func (d *OSD) askTemp(g *group, temp []int32) {
+	err := d.opts.Mon.Send(&wire.MOSDPGTemp{OSD: d.opts.ID, Epoch: d.epoch(), Temp: map[wire.PGID][]int32{g.id.PGID: temp}})
+	if err != nil {
+		d.log.Debug("pg_temp not asked for", "pg", g.id, "err", err)
+	}
 }

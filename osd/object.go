@@ -90,7 +90,7 @@ func (g *group) leave(b *object) {
 	if len(b.queue) == 0 {
 		b.queue = nil
 	}
-	if b.idle() && !b.listed {
+	if b.idle() && !b.listed && g.objects[b.key] == b {
 		if !b.loaded {
 			delete(g.objects, b.key)
 			return

@@ -59,6 +59,9 @@ type Options struct {
 	Workers int
 	// Report is the time between MOSDStats; 0 is 5 s.
 	Report time.Duration
+	// HeartbeatGrace is how long another OSD may be silent before the mon is
+	// told; 0 is 20 s.
+	HeartbeatGrace time.Duration
 	// Fatal is called once when the store fails to make something durable.
 	// nil panics.
 	Fatal func(error)

@@ -44,12 +44,13 @@ type OSD struct {
 
 	mapMu        sync.Mutex
 	incs         map[wire.Epoch][]byte // encoded increments of late, for clients
-	waitingPeers []peerMsg             // likewise
+	waitingPeers []peerMsg             // messages of peers with a newer map
 
 	seq       *store.Sequencer // of metaPG
 	runner    *runner
 	copier    *runner // fetches the sources of copies
 	teller    *runner // runs commands
+	recoverer *runner // copies objects between OSDs; its size bounds the bytes in flight
 	settings  *settings
 	requester *requester
 	listener  msgr.Listener
@@ -66,6 +67,12 @@ type OSD struct {
 	serving     atomic.Bool // the current map has this daemon, at this address, as up
 	trimKick    chan struct{}
 	reportKick  chan struct{}
+	creates     chan pg.Message                   // of primaries, for PGs that we do not have
+	stop        chan struct{}                     // closed by Close
+	coming      atomic.Pointer[clustermap.OSDMap] // current, or the one that is being installed
+	retrying    atomic.Bool                       // messages that waited for a map are being handled
+	askedThru   atomic.Uint32                     // what the mon was asked for of late
+	beats       beats
 
 	parked      atomic.Int64 // requests that wait for a map
 	heldBytes   atomic.Int64 // data of requests that are parked or held
@@ -112,6 +119,9 @@ func New(o Options) (*OSD, error) {
 	d.runner = newRunner(o.Workers)
 	d.copier = newRunner(maxCopies)
 	d.teller = newRunner(1)
+	d.recoverer = newRunner(recoverySlots)
+	d.creates, d.stop = make(chan pg.Message, maxCreates), make(chan struct{})
+	d.beats.peers = map[int32]*beat{}
 	d.settings = newSettings()
 	d.requester = newRequester(d)
 	d.peers.conns = map[int32]*peer{}
@@ -134,6 +144,7 @@ func (d *OSD) Start() error {
 	d.subscribe(ctx)
 	d.work.Go(func() { d.takeMaps(ctx) })
 	d.work.Go(func() { d.trimLoop(ctx) })
+	d.work.Go(func() { d.beatLoop(ctx) })
 	d.work.Go(func() { d.reportLoop(ctx) })
 	return nil
 }
@@ -180,6 +191,8 @@ func (d *OSD) close() {
 	d.requester.close()
 	d.copier.close()
 	d.teller.close()
+	close(d.stop)
+	d.recoverer.close()
 	d.runner.close()
 	d.txns.Wait()
 	d.peers.close()
@@ -206,8 +219,10 @@ func (d *OSD) Dispatch(c msgr.Conn, m wire.Message) {
 	case *wire.MCommand:
 		d.handleCommand(c, m)
 	case *wire.MPing:
-	case *pg.RepOp, *pg.RepAck, *pg.Query, *pg.Notify:
-		d.handlePeer(m)
+	case *ping:
+		d.handlePing(c, m)
+	case pg.Message:
+		d.handlePeer(c, m)
 	default:
 		d.log.Debug("message of a type that an osd does not take", "peer", c.Peer(), "type", m.MsgType())
 	}
@@ -216,7 +231,7 @@ func (d *OSD) Dispatch(c msgr.Conn, m wire.Message) {
 // Reset implements msgr.Dispatcher.
 func (d *OSD) Reset(c msgr.Conn) {
 	d.reset(c)
-	d.peers.reset(c)
+	d.peers.reset(d, c)
 }
 
 // reportLoop tells the mon that the daemon is there until the map says so,
@@ -263,7 +278,12 @@ func (d *OSD) reportSoon() {
 // checkServing notes whether m has this daemon, at this address, as up. Until
 // then no client may be answered: another OSD could be the primary.
 func (d *OSD) checkServing(m *clustermap.OSDMap) {
-	d.serving.Store(m != nil && d.listener != nil && m.IsUp(d.opts.ID) && m.Addr(d.opts.ID) == d.Addr())
+	d.serving.Store(m != nil && d.isUp(m))
+}
+
+// isUp reports whether a map has this daemon, at this address, as up.
+func (d *OSD) isUp(m *clustermap.OSDMap) bool {
+	return d.listener != nil && m.IsUp(d.opts.ID) && m.Addr(d.opts.ID) == d.Addr()
 }
 
 func (d *OSD) boot() {

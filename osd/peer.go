@@ -1,6 +1,7 @@
 package osd
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/spirula/spirula/osd/internal/pg"
@@ -9,9 +10,17 @@ import (
 	"github.com/spirula/spirula/rados/wire"
 )
 
+// Codecs are the messages between OSDs, for the transport's registry
+// (wire.NewRegistry).
+func Codecs() map[wire.MsgType]wire.Codec {
+	all := pg.Codecs()
+	all[typePing] = pingCodec
+	return all
+}
+
 // peers are the sessions with other OSDs. A session that breaks is opened
-// again by the next message; what was lost on it is a matter of the mon, who
-// will learn that the OSD is gone and begin a new interval.
+// again by the next message. What was lost on it is sent again: each PG is
+// told (Core.PeerReset).
 type peers struct {
 	mu     sync.Mutex
 	conns  map[int32]*peer
@@ -24,9 +33,11 @@ type peer struct {
 	conn msgr.Conn
 }
 
+// send sends a message to an OSD, if the map says that both of us are up: a
+// former self's peers must not take us for it.
 func (p *peers) send(d *OSD, osd int32, m wire.Message) {
-	cur := d.current.Load()
-	if cur == nil {
+	cur := d.coming.Load()
+	if cur == nil || !d.isUp(cur) || !cur.IsUp(osd) {
 		return
 	}
 	p.mu.Lock()
@@ -60,14 +71,18 @@ func (p *peers) send(d *OSD, osd int32, m wire.Message) {
 		err = conn.Send(m)
 	}
 	if err != nil {
-		d.log.Warn("message to osd lost", "osd", osd, "type", m.MsgType(), "err", err)
+		d.log.Debug("message to osd lost", "osd", osd, "type", m.MsgType(), "err", err)
 	}
 }
 
-// reset forgets a broken session.
-func (p *peers) reset(c msgr.Conn) {
+// reset forgets a broken session, ours or the peer's, and has the PGs repeat
+// what may have been lost on it.
+func (p *peers) reset(d *OSD, c msgr.Conn) {
+	who := c.Peer()
+	if who.Type != wire.EntityOSD || d.closing.Load() {
+		return
+	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	for id, q := range p.conns {
 		q.mu.Lock()
 		if q.conn == c {
@@ -75,6 +90,12 @@ func (p *peers) reset(c msgr.Conn) {
 		}
 		q.mu.Unlock()
 	}
+	p.mu.Unlock()
+	d.runner.run(func() {
+		for _, g := range *d.groups.Load() {
+			g.with(func(f *pg.Effects) { g.core.PeerReset(int32(who.Num), f) })
+		}
+	})
 }
 
 func (p *peers) close() {
@@ -93,120 +114,313 @@ func (p *peers) close() {
 }
 
 // handlePeer takes a message from another OSD of a PG.
-func (d *OSD) handlePeer(m wire.Message) {
-	var id wire.SPGID
-	var epoch wire.Epoch
-	switch m := m.(type) {
-	case *pg.RepOp:
-		id, epoch = m.PG, m.Epoch
-	case *pg.RepAck:
-		id = m.PG
+func (d *OSD) handlePeer(c msgr.Conn, m pg.Message) {
+	h := m.About()
+	if who := c.Peer(); who.Type != wire.EntityOSD || who.Num != int64(h.From) {
+		d.log.Warn("message of an osd from somebody else", "peer", who, "type", m.MsgType(), "from", h.From)
+		return
+	}
+	d.routePeer(m)
+}
+
+func (d *OSD) routePeer(m pg.Message) {
+	h := m.About()
+	if (h.At > d.epoch() || d.retrying.Load()) && d.awaitMapPeer(m, h.At) {
+		return
+	}
+	d.bring(m)
+}
+
+// bring takes a message whose map is here to its PG.
+func (d *OSD) bring(m pg.Message) {
+	h := m.About()
+	if g := d.group(h.PG.PGID); g != nil {
+		g.deliver(m)
+		return
+	}
+	switch m.(type) {
 	case *pg.Query:
-		id, epoch = m.PG, m.Epoch
-	case *pg.Notify:
-		id = m.PG
+		d.peers.send(d, h.From, &pg.Notify{Head: pg.Head{PG: h.PG, From: d.opts.ID, Epoch: h.Epoch, At: d.epoch()}})
+	case *pg.Activate:
+		select {
+		case d.creates <- m:
+		default: // it comes again
+		}
 	}
-	if epoch > d.epoch() && d.awaitMapPeer(m, epoch) {
-		return
-	}
-	g := d.group(id.PGID)
-	if g == nil {
-		return
-	}
-	if r, ok := m.(*pg.RepOp); ok {
-		g.replicate(r)
-		return
-	}
-	var f pg.Effects
-	g.mu.Lock()
-	switch m := m.(type) {
-	case *pg.RepAck:
-		g.core.HandleRepAck(m, &f)
-	case *pg.Query:
-		g.core.HandleQuery(m, &f)
-	case *pg.Notify:
-		g.core.HandleNotify(m, &f)
-	}
-	g.settle(&f)
-	g.mu.Unlock()
-	g.perform(&f)
 }
 
 // peerMsg is a message of a peer whose map is newer than ours.
 type peerMsg struct {
-	m     wire.Message
+	m     pg.Message
 	epoch wire.Epoch
-	kept  []wire.Data
 }
 
-// awaitMapPeer parks a message until its epoch's map is here. False: it is
-// here already.
-func (d *OSD) awaitMapPeer(m wire.Message, epoch wire.Epoch) bool {
+// keepMessage takes references to a message's data for the time after
+// Dispatch; dropMessage gives them back.
+func keepMessage(m pg.Message) {
+	switch m := m.(type) {
+	case *pg.RepOp:
+		m.Txn.Retain()
+	case *pg.Push:
+		m.Txn.Retain()
+	}
+}
+
+func dropMessage(m pg.Message) {
+	switch m := m.(type) {
+	case *pg.RepOp:
+		m.Txn.Release()
+	case *pg.Push:
+		m.Txn.Release()
+	}
+}
+
+// awaitMapPeer parks a message until its epoch's map is here, and those that
+// came before it have been handled. False: there is nothing to wait for.
+func (d *OSD) awaitMapPeer(m pg.Message, epoch wire.Epoch) bool {
 	d.mapMu.Lock()
 	defer d.mapMu.Unlock()
-	if epoch <= d.epoch() {
+	if epoch <= d.epoch() && !d.retrying.Load() {
 		return false
 	}
 	if len(d.waitingPeers) >= maxMapWait {
 		d.log.Warn("message of a peer lost: too many wait for a map", "type", m.MsgType())
 		return true
 	}
-	w := peerMsg{m: m, epoch: epoch}
-	if r, ok := m.(*pg.RepOp); ok {
-		for i := range r.Txn.Ops {
-			if data := r.Txn.Ops[i].Data; data.Len() > 0 {
-				w.kept = append(w.kept, data.Retain())
-			}
-		}
-	}
-	d.waitingPeers = append(d.waitingPeers, w)
+	keepMessage(m)
+	d.waitingPeers = append(d.waitingPeers, peerMsg{m: m, epoch: epoch})
 	return true
 }
 
 // retryPeers handles, in their order, the messages that waited for a map.
+// retrying is set: what comes meanwhile goes behind them.
 func (d *OSD) retryPeers() {
-	d.mapMu.Lock()
-	waiting := d.waitingPeers
-	d.waitingPeers = nil
-	d.mapMu.Unlock()
-	for _, w := range waiting {
-		d.handlePeer(w.m)
-		for _, data := range w.kept {
-			data.Release()
+	for {
+		d.mapMu.Lock()
+		var ready, later []peerMsg
+		for _, w := range d.waitingPeers {
+			if w.epoch <= d.epoch() {
+				ready = append(ready, w)
+			} else {
+				later = append(later, w)
+			}
+		}
+		d.waitingPeers = later
+		if len(ready) == 0 {
+			d.retrying.Store(false)
+			d.mapMu.Unlock()
+			return
+		}
+		d.mapMu.Unlock()
+		for _, w := range ready {
+			d.bring(w.m)
+			dropMessage(w.m)
 		}
 	}
 }
 
-// replicate applies a primary's write here. Messages of one primary come one
-// at a time and in order, so Queue is called in the order of the log.
-func (g *group) replicate(m *pg.RepOp) {
-	t := &store.Txn{}
+// maxInbox bounds the messages of peers that wait for a PG. A primary has no
+// more than maxOps writes under way.
+const maxInbox = 8 * maxOps
+
+// deliver takes a message of a peer, or of ourselves, to the PG. They are
+// handled one at a time and in order; what reads the store is not done on the
+// goroutine that brought it.
+func (g *group) deliver(m pg.Message) {
 	g.mu.Lock()
-	ok := g.core.HandleRepOp(m, t)
-	if ok {
-		clear(g.objects) // nothing uses a replica's contexts
-		g.lru.newer, g.lru.older, g.listedN = &g.lru, &g.lru, 0
-	}
-	g.mu.Unlock()
-	if !ok {
-		return
-	}
-	d := g.osd
-	d.txns.Add(1)
-	err := d.store.Queue(g.seq, t, func(err error) {
-		defer d.txns.Done()
-		if err != nil {
-			d.fatal(wire.Wrap("commit", g.id.String(), err))
+	if g.handling || slow(m) {
+		if len(g.inbox) >= maxInbox {
+			g.mu.Unlock()
+			g.osd.log.Warn("message of a peer lost: too many wait", "pg", g.id, "type", m.MsgType())
 			return
 		}
-		var f pg.Effects
-		g.mu.Lock()
-		g.core.ReplicaCommitted(m, &f)
+		keepMessage(m)
+		g.inbox = append(g.inbox, m)
+		run := !g.handling
+		g.handling = true
 		g.mu.Unlock()
-		g.perform(&f)
-	})
-	if err != nil {
-		d.txns.Done()
-		d.fatal(wire.Wrap("apply a primary's write", g.id.String(), err))
+		if run {
+			g.osd.runner.run(g.handleInbox)
+		}
+		return
 	}
+	g.handling = true
+	g.mu.Unlock()
+	g.handle(m)
+	g.mu.Lock()
+	more := len(g.inbox) > 0
+	g.handling = more
+	g.mu.Unlock()
+	if more {
+		g.osd.runner.run(g.handleInbox)
+	}
+}
+
+// slow reports whether a message's handling reads the store.
+func slow(m pg.Message) bool {
+	switch m.(type) {
+	case *pg.RepOp, *pg.RepAck, *pg.Query, *pg.Notify, *pg.PushAck, *pg.Update, *pg.Scan, *pg.Progressed:
+		return false
+	}
+	return true
+}
+
+// inboxTurn is how many messages are handled before others get the goroutine.
+const inboxTurn = 64
+
+func (g *group) handleInbox() {
+	g.mu.Lock()
+	for n := 0; len(g.inbox) > 0; n++ {
+		if n == inboxTurn {
+			g.mu.Unlock()
+			g.osd.runner.run(g.handleInbox)
+			return
+		}
+		m := g.inbox[0]
+		g.inbox[0] = nil
+		g.inbox = g.inbox[1:]
+		g.mu.Unlock()
+		g.handle(m)
+		dropMessage(m)
+		g.mu.Lock()
+	}
+	g.inbox = nil
+	g.handling = false
+	g.mu.Unlock()
+}
+
+// handle handles one message.
+func (g *group) handle(m pg.Message) {
+	switch m := m.(type) {
+	case *pg.RepOp:
+		g.replicate(m)
+		return
+	case *pg.Push:
+		g.takePush(m)
+		return
+	case *pg.PushAck:
+		if g.pieceTaken(m) {
+			return
+		}
+	}
+	g.mu.Lock()
+	from, needs := g.core.Needs(m)
+	g.mu.Unlock()
+	var own []pg.Entry
+	if needs {
+		var err error
+		if own, err = pg.ReadLog(g.osd.store, g.id, from); err != nil {
+			g.osd.log.Error("pg log can't be read", "pg", g.id, "err", err)
+			return
+		}
+	}
+	g.with(func(f *pg.Effects) { g.core.Handle(m, own, f) })
+}
+
+// with calls the core and carries out what it wants.
+func (g *group) with(call func(f *pg.Effects)) {
+	var f pg.Effects
+	g.mu.Lock()
+	call(&f)
+	g.settle(&f)
+	g.mu.Unlock()
+	g.perform(&f)
+}
+
+// replicate applies a primary's write here.
+func (g *group) replicate(m *pg.RepOp) {
+	t := &txn{group: g, rep: m}
+	var f pg.Effects
+	g.mu.Lock()
+	if g.core.HandleRepOp(m, &t.Txn, &f) {
+		g.pushTxn(t)
+	}
+	g.settle(&f)
+	g.mu.Unlock()
+	g.perform(&f)
+}
+
+// txn is a transaction of the PG on its way to stable storage: of a primary's
+// write, or of the core's own rows.
+type txn struct {
+	store.Txn
+	group  *group
+	rep    *pg.RepOp
+	notify chan struct{} // closed when it is durable; may be nil
+}
+
+// pushTxn puts a transaction at the end of those to be queued; runTxns does
+// so. The mutex is held, so that their order is that of the core's decisions.
+func (g *group) pushTxn(t *txn) {
+	t.Retain()
+	g.txns = append(g.txns, t)
+}
+
+// runTxns queues what pushTxn left, unless somebody is about it.
+func (g *group) runTxns() {
+	g.mu.Lock()
+	if g.queueing {
+		g.mu.Unlock()
+		return
+	}
+	g.queueing = true
+	d := g.osd
+	for len(g.txns) > 0 {
+		t := g.txns[0]
+		g.txns[0] = nil
+		g.txns = g.txns[1:]
+		g.mu.Unlock()
+		d.txns.Add(1)
+		if err := d.store.Queue(g.seq, &t.Txn, t.done); err != nil {
+			d.txns.Done()
+			d.fatal(wire.Wrap("queue a change of", g.id.String(), err))
+		}
+		t.Release()
+		g.mu.Lock()
+	}
+	g.txns = nil
+	g.queueing = false
+	g.mu.Unlock()
+}
+
+func (t *txn) done(err error) {
+	g := t.group
+	defer g.osd.txns.Done()
+	if err != nil {
+		g.osd.fatal(wire.Wrap("commit", g.id.String(), err))
+		return
+	}
+	g.with(func(f *pg.Effects) {
+		if t.rep != nil {
+			g.core.ReplicaCommitted(t.rep, f)
+		} else {
+			g.core.Persisted(f)
+		}
+	})
+	if t.notify != nil {
+		close(t.notify)
+	}
+}
+
+// sortedPeers gives the OSDs that share PGs with us by the newest map.
+func (d *OSD) sortedPeers() []int32 {
+	seen := map[int32]bool{}
+	for _, g := range *d.groups.Load() {
+		g.mu.Lock()
+		up, acting := g.core.Sets()
+		g.mu.Unlock()
+		for _, o := range up {
+			seen[o] = true
+		}
+		for _, o := range acting {
+			seen[o] = true
+		}
+	}
+	delete(seen, d.opts.ID)
+	out := make([]int32, 0, len(seen))
+	for o := range seen {
+		out = append(out, o)
+	}
+	slices.Sort(out)
+	return out
 }

@@ -2,6 +2,7 @@ package osd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -20,9 +21,12 @@ const removeBatch = 64
 func (d *OSD) removePools(ctx context.Context, m *clustermap.OSDMap) {
 	gone := map[int64][]*group{}
 	for id, g := range *d.groups.Load() {
-		if m.Pool(id.Pool) == nil {
+		// A PG may know a newer map than m.
+		g.mu.Lock()
+		if m.Pool(id.Pool) == nil && g.core.Gone() && !g.removing {
 			gone[id.Pool] = append(gone[id.Pool], g)
 		}
+		g.mu.Unlock()
 	}
 	for pool, groups := range gone {
 		idle := true
@@ -76,6 +80,71 @@ func (d *OSD) removePool(ctx context.Context, pool int64, groups []*group) error
 		}
 	})
 	d.log.Info("pool removed", "pool", pool, "pgs", len(groups))
+	return nil
+}
+
+// removeCopy removes a PG that is retired: others have it. First it becomes a
+// copy of nothing, so that after a crash it is not taken for whole; then its
+// objects go, then its rows.
+func (g *group) removeCopy() {
+	d := g.osd
+	g.mu.Lock()
+	if g.removing {
+		g.mu.Unlock()
+		return
+	}
+	g.removing = true
+	t := &store.Txn{}
+	g.core.Retiring(t)
+	g.mu.Unlock()
+	err := g.queueAndWait(t)
+	if err == nil {
+		err = g.removeObjects()
+	}
+	if err == nil && !d.closing.Load() {
+		t = &store.Txn{}
+		t.MetaRmRange(g.id, "", "\xff")
+		err = g.queueAndWait(t)
+	}
+	if err == nil && !d.closing.Load() {
+		t = &store.Txn{}
+		t.MetaRm(metaPG, pgKey(g.id.PGID))
+		err = d.queueAndWait(t)
+	}
+	switch {
+	case errors.Is(err, wire.ENOENT): // removePools does it
+		g.mu.Lock()
+		g.removing = false
+		g.mu.Unlock()
+	case err != nil:
+		d.log.Error("copy of a pg can't be removed", "pg", g.id, "err", err)
+	case !d.closing.Load():
+		d.changeGroups(func(all map[wire.PGID]*group) { delete(all, g.id.PGID) })
+		d.log.Info("copy of a pg removed: it is clean elsewhere", "pg", g.id)
+	}
+}
+
+func (g *group) removeObjects() error {
+	d := g.osd
+	pool := d.current.Load().Pool(g.id.Pool)
+	if pool == nil {
+		return wire.Errorf("remove pg", g.id.String(), wire.ENOENT)
+	}
+	first, stop := listRange(pool, g.id.PGID)
+	for !d.closing.Load() {
+		ids, _, err := d.store.List(g.id.Shard, first, stop, removeBatch)
+		if err != nil || len(ids) == 0 {
+			return err
+		}
+		t := &store.Txn{}
+		for _, id := range ids {
+			t.Remove(id)
+		}
+		if err := g.queueAndWait(t); err != nil {
+			return err
+		}
+		first = ids[len(ids)-1].HObject
+	}
 	return nil
 }
 

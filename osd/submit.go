@@ -136,7 +136,7 @@ func (g *group) submitOne(o *op, f *pg.Effects) {
 	if len(o.out.SnapsAdded) > 0 && !g.refresh(o) {
 		return
 	}
-	if !g.core.Alive(&o.Write) || !g.core.Active() {
+	if !g.core.Alive(&o.Write) || !g.core.Active() || g.core.Lacks(o.head) {
 		g.giveUp(o)
 		d.Metrics.Dropped.Add(1)
 		if o.own != nil {

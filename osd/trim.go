@@ -58,9 +58,15 @@ const maxReport = 512
 // trimSnaps trims a PG of the removed snapshots and reports those that no
 // clone shows any more.
 func (g *group) trimSnaps(ctx context.Context, gone clustermap.SnapSet) {
+	// An object that is not here yet is not in the index of snapshots.
 	g.mu.Lock()
-	lead := g.core.Primary() && g.core.Active()
+	lead := g.core.Active() && g.core.Recovered()
+	since := g.core.Since()
 	g.mu.Unlock()
+	if g.trimmedSince != since {
+		clear(g.trimmed)
+		g.trimmedSince = since
+	}
 	if !lead {
 		return
 	}

@@ -7,8 +7,8 @@ import (
 	"github.com/spirula/spirula/rados/wire"
 )
 
-// Interval is what a map says of a PG. Two maps with equal Intervals, Epoch
-// aside, belong to the same interval.
+// Interval is what a map says of a PG. Two maps with equal Intervals belong
+// to the same interval.
 type Interval struct {
 	Up, Acting []int32
 	Primary    int32 // of the acting set; -1 if there is none
@@ -16,6 +16,15 @@ type Interval struct {
 	Size       int
 	PGNum      uint32
 	Exists     bool // the pool does
+}
+
+// View is what the PG asks the newest map about OSDs.
+type View interface {
+	IsUp(osd int32) bool
+	UpFrom(osd int32) wire.Epoch // 0: it never was up
+	UpThru(osd int32) wire.Epoch
+	LostAt(osd int32) wire.Epoch // 0: its data was not given up
+	MaxOSD() int32
 }
 
 func equalOSDs(a, b []int32) bool {
@@ -35,61 +44,40 @@ func (i *Interval) same(j *Interval) bool {
 		i.Exists == j.Exists && equalOSDs(i.Acting, j.Acting) && equalOSDs(i.Up, j.Up)
 }
 
-// Write is a client's write from its admission to its answer. The OSD embeds
-// it in its own request.
-type Write struct {
-	ReqID wire.ReqID
-	Owner any // the request it is embedded in
-	// Entry is its log entry once submitted; Result and what follows it
-	// are what is answered.
-	Entry Entry
-	// Joined are resends of the same request that came meanwhile: they get
-	// the same answer.
-	Joined []*Write
+// writeable reports whether the interval has enough OSDs to serve.
+func (i *Interval) writeable() bool { return i.Exists && i.Primary >= 0 && len(i.Acting) >= i.MinSize }
 
-	submitted bool
-	forgotten bool   // a new interval came; nobody waits
-	local     bool   // committed here
-	waiting   uint64 // acting peers that have not committed, by position
-}
-
-// Ask is what admission needs to know of a request.
-type Ask struct {
-	Epoch wire.Epoch // of the client's map
-	Write *Write     // nil for a request that only reads
-}
-
-// Dup is the result of a request that was done before.
-type Dup struct {
-	Version     wire.EVersion
-	UserVersion uint64
-	Result      int32
-	// InRow: single operations have results, which the entry's row holds
-	// (LogRow, DecodeEntry).
-	InRow bool
-}
-
-// Verdict is what is to happen to a request.
-type Verdict uint8
-
-// The verdicts.
-const (
-	// Run: execute it. A write must come back as Submit or Forget.
-	Run Verdict = iota
-	// Drop: don't answer. The client will resend by a newer map.
-	Drop
-	// Hold: the PG can't serve now. Ask again when Effects.Resume says so.
-	Hold
-	// Answer: it was done before; the Dup says what came of it.
-	Answer
-	// Join: it is under way; the answer comes with the first one's.
-	Join
-)
-
-// PeerMsg is a message to another OSD of the acting set.
+// PeerMsg is a message to another OSD.
 type PeerMsg struct {
 	OSD int32
 	Msg wire.Message
+}
+
+// WorkKind is what Work is to do.
+type WorkKind uint8
+
+// The kinds of work.
+const (
+	// WorkPush: read an object and send it to OSD, as Push.
+	WorkPush WorkKind = iota
+	// WorkErase: remove an object here, and call Recovered.
+	WorkErase
+	// WorkScan: list the heads of our own after First, and call HaveScanned.
+	WorkScan
+	// WorkScanPeer: answer a Scan: list the heads after First up to End.
+	WorkScanPeer
+)
+
+// Work is what takes reading of objects. It is done off the PG's mutex.
+type Work struct {
+	Kind       WorkKind
+	OSD        int32
+	Epoch      wire.Epoch // of the interval; the work of another one is dropped
+	Object     wire.HObject
+	Need       wire.EVersion // WorkPush for a Pull
+	Pull       bool
+	Knows      bool // for Push.Knows
+	First, End wire.HObject
 }
 
 // Effects is what the OSD is to carry out. Its owner empties it with Reset
@@ -99,6 +87,27 @@ type Effects struct {
 	Answer []*Write // committed everywhere, in the order of their versions
 	Forgot []*Write // a new interval began: no answer, the client resends
 	Resume bool     // requests that were held may be asked again
+	// Txn is to be queued, if it has steps, in the order in which the
+	// effects came; Persisted is called when it is durable.
+	Txn        store.Txn
+	persisting bool // Txn has its place among what is to become durable
+	// Self are messages to ourselves: to be handled like those of others,
+	// after them.
+	Self []Message
+	Work []Work
+	// Freed are objects that requests may wait for (verdict Wait): ask again.
+	Freed []wire.HObject
+	// UpThru, if not 0: the mon is to be asked for it (MOSDAlive).
+	UpThru wire.Epoch
+	// AskTemp: the mon is to be asked to let Temp serve; empty: who is up.
+	AskTemp bool
+	Temp    []int32
+	// NewInterval: what is known of objects may be wrong.
+	NewInterval bool
+	// Retire: the copy is to be removed.
+	Retire bool
+	// Clean: the PG has become clean.
+	Clean bool
 }
 
 // Reset empties f and keeps its memory.
@@ -106,38 +115,61 @@ func (f *Effects) Reset() {
 	clear(f.Send)
 	clear(f.Answer)
 	clear(f.Forgot)
-	f.Send, f.Answer, f.Forgot, f.Resume = f.Send[:0], f.Answer[:0], f.Forgot[:0], false
+	clear(f.Self)
+	clear(f.Work)
+	clear(f.Freed)
+	*f = Effects{Send: f.Send[:0], Answer: f.Answer[:0], Forgot: f.Forgot[:0], Self: f.Self[:0], Work: f.Work[:0],
+		Freed: f.Freed[:0]}
 }
 
 // Core is the state machine of one PG on one OSD.
 type Core struct {
-	id   wire.SPGID
-	me   int32
-	info Info
-	log  log
+	id      wire.SPGID
+	me      int32
+	log     log
+	missing missingSet
+	standing
 
-	epoch    wire.Epoch
-	since    wire.Epoch // first epoch of the current interval
-	interval Interval
-	active   bool
-	confirm  uint64 // acting peers whose log is not yet known to equal ours, by position
+	view    View
+	phase   phase
+	retired bool
 
 	pending   map[wire.ReqID]*Write // admitted writes without an answer
 	inflight  []*Write              // submitted, in version order; the part before first is done
 	first     int
 	submitted *Write // between Submit and Queued or Abort
+	unsynced  int    // submitted writes that are not on stable storage here
 	trim      int    // log entries that the submitted transaction trims
 	before    Stats  // as of before the last Submit
 	committed wire.EVersion
+	logMin    int // LogMin and TrimStep; less in tests
+	trimStep  int
 
 	replica []wire.EVersion // RepOps queued here as a replica and not committed
+	durable []durable       // what follows when transactions of Effects are
+	asked   []Message       // of other OSDs, until all here is on stable storage
+
+	peering
+	recovery
 }
 
-// New makes a PG that has never existed, at the epoch of the map that made
-// it. The row to store is MetaSet(RowInfo, c.InfoRow()).
+// durable is what follows a transaction of Effects.
+type durable struct {
+	send      []PeerMsg
+	activated bool           // the primary's own activation
+	got       []wire.HObject // objects that are no longer missing here
+	since     wire.Epoch
+}
+
+// New makes a PG at the epoch of the map that made it, in which it is known
+// to be empty; epoch 0: what it had before is not known here.
 func New(id wire.SPGID, me int32, created wire.Epoch) *Core {
-	return &Core{id: id, me: me, info: Info{Created: created}, log: newLog(), pending: map[wire.ReqID]*Write{},
-		interval: Interval{Primary: -1}}
+	c := &Core{id: id, me: me, log: newLog(), missing: missingSet{}, pending: map[wire.ReqID]*Write{},
+		logMin: LogMin, trimStep: TrimStep}
+	c.interval = Interval{Primary: -1}
+	c.history = History{Created: created, PastFrom: created}
+	c.backfilled = wire.MaxHObject
+	return c
 }
 
 // Load reads a PG from its rows. ENODATA or ENOENT: this OSD has no such PG.
@@ -147,8 +179,16 @@ func Load(rows Rows, id wire.SPGID, me int32) (*Core, error) {
 		return nil, wire.Wrap("load pg", id.String(), err)
 	}
 	c := New(id, me, 0)
-	if c.info, err = DecodeInfo(raw); err == nil {
-		err = c.log.load(rows, id, c.info.LogTail)
+	created, tail, err := decodeInfo(raw)
+	if err == nil {
+		c.history = History{Created: created, PastFrom: created}
+		err = c.log.load(rows, id, tail)
+	}
+	if err == nil {
+		err = c.missing.load(rows, id)
+	}
+	if err == nil {
+		err = c.loadStanding(rows)
 	}
 	if err != nil {
 		return nil, wire.Wrap("load pg", id.String(), &wire.Error{Op: "read rows", Kind: wire.EIO, Cause: err})
@@ -157,11 +197,88 @@ func Load(rows Rows, id wire.SPGID, me int32) (*Core, error) {
 	return c, nil
 }
 
-// InfoRow is the value of the row RowInfo.
-func (c *Core) InfoRow() []byte { return c.info.Encode() }
+// loadStanding reads the row RowHistory. A PG made before there was one has
+// not had any other OSD.
+func (c *Core) loadStanding(rows Rows) error {
+	raw, err := rows.MetaGet(c.id, RowHistory)
+	if e := wire.ErrnoOf(err); err != nil && (e == wire.ENOENT || e == wire.ENODATA) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s, err := decodeStanding(raw)
+	if err != nil {
+		return err
+	}
+	c.standing = s
+	return nil
+}
 
-// Info is the PG's own record.
-func (c *Core) Info() Info { return c.info }
+// Rows adds the rows of a PG that New made to t.
+func (c *Core) Rows(t *store.Txn) {
+	c.putInfo(t)
+	c.putStanding(t)
+}
+
+func (c *Core) putInfo(t *store.Txn) {
+	t.MetaSet(c.id, wire.KV{Key: RowInfo, Value: encodeInfo(c.history.Created, c.log.tail)})
+}
+
+func (c *Core) putStanding(t *store.Txn) {
+	t.MetaSet(c.id, wire.KV{Key: RowHistory, Value: c.standing.encode()})
+}
+
+// persist hands a transaction to the OSD; then says what follows when it is
+// durable.
+func (c *Core) persist(f *Effects, then durable) {
+	if len(f.Txn.Ops) == 0 {
+		panic("pg: nothing to persist")
+	}
+	then.since = c.since
+	if f.persisting {
+		last := &c.durable[len(c.durable)-1]
+		last.send = append(last.send, then.send...)
+		last.got = append(last.got, then.got...)
+		last.activated = last.activated || then.activated
+		last.since = then.since
+		return
+	}
+	f.persisting = true
+	c.durable = append(c.durable, then)
+}
+
+// Persisted says that the oldest transaction of Effects that was not durable
+// is so now.
+func (c *Core) Persisted(f *Effects) {
+	d := c.durable[0]
+	c.durable = c.durable[1:]
+	if len(c.durable) == 0 {
+		c.durable = nil
+	}
+	f.Send = append(f.Send, d.send...)
+	for _, o := range d.got {
+		c.gotObject(o, d.since == c.since, f)
+	}
+	if d.activated && d.since == c.since {
+		c.selfActive = true
+		c.checkActive(f)
+	}
+	c.step(f)
+}
+
+// stable reports whether all that this copy says of itself is on stable
+// storage.
+func (c *Core) stable() bool {
+	return c.submitted == nil && c.unsynced == 0 && len(c.replica) == 0 && len(c.durable) == 0
+}
+
+// Info is what this OSD has of the PG.
+func (c *Core) Info() Info {
+	head := c.log.head()
+	return Info{History: c.history, Held: c.history.Created != 0 && !c.retired, LogTail: c.log.tail, LastUpdate: head,
+		LastStarted: c.lastStarted, Backfilled: c.backfilled, Missing: len(c.missing)}
+}
 
 // Stats counts what the PG holds, writes under way included.
 func (c *Core) Stats() Stats { return c.log.stats }
@@ -179,66 +296,140 @@ func (c *Core) Sets() (up, acting []int32) { return c.interval.Up, c.interval.Ac
 func (c *Core) Since() wire.Epoch { return c.since }
 
 // Active reports whether the PG serves requests here.
-func (c *Core) Active() bool { return c.active }
+func (c *Core) Active() bool { return c.phase == phaseActive && c.interval.writeable() }
 
 // Primary reports whether this OSD is the acting primary.
-func (c *Core) Primary() bool { return c.interval.Exists && c.interval.Primary == c.me }
+func (c *Core) Primary() bool { return c.interval.Exists && c.interval.Primary == c.me && !c.retired }
 
-// State names the PG's state as Ceph's tools would.
-func (c *Core) State() string {
-	switch {
-	case !c.interval.Exists:
-		return "gone"
-	case !c.Primary():
-		return "stray or replica"
-	case c.active && len(c.interval.Acting) < c.interval.Size:
-		return "active+undersized"
-	case c.active:
-		return "active+clean"
-	case len(c.interval.Acting) < c.interval.MinSize:
-		return "undersized"
+// Retiring adds to t what makes the copy worth nothing, before its objects go.
+func (c *Core) Retiring(t *store.Txn) {
+	if !c.retired {
+		panic(fmt.Sprintf("pg %v: Retiring in state %s", c.id, c.State()))
 	}
-	return "peering"
+	c.reset(wire.EVersion{}, t)
+	c.putInfo(t)
+	c.putStanding(t)
 }
+
+// Gone reports whether the newest map no longer has the pool.
+func (c *Core) Gone() bool { return c.phase != phaseNone && !c.interval.Exists }
+
+// Retired reports whether the copy is to be removed.
+func (c *Core) Retired() bool { return c.retired }
 
 // MapAdvance brings a newer map. A new interval ends what was under way.
-func (c *Core) MapAdvance(epoch wire.Epoch, to Interval, f *Effects) {
+func (c *Core) MapAdvance(epoch wire.Epoch, to Interval, v View, f *Effects) {
 	if epoch < c.epoch {
+		if c.phase == phaseNone {
+			return // the rows were written by a map that is yet to come again
+		}
 		panic(fmt.Sprintf("pg %v: map %d after %d", c.id, epoch, c.epoch))
 	}
-	c.epoch = epoch
-	if c.since != 0 && c.interval.same(&to) {
+	if c.phase != phaseNone && epoch > c.epoch+1 {
+		c.skippedMaps(epoch)
+	}
+	c.epoch, c.view = epoch, v
+	if c.since != 0 && c.interval.same(&to) && c.phase != phaseNone {
+		c.sawUpThru(v, f)
+		c.mapChanged(f)
 		return
 	}
-	c.since, c.interval = epoch, to
-	c.active, c.confirm = false, 0
+	// After a restart the interval may be the same as before it, but what
+	// was under way then is gone.
+	if c.since == 0 || !c.interval.same(&to) {
+		// Where the interval began is not known after a gap: it counts.
+		skipped := c.interval.Primary == skipped
+		c.endInterval(epoch)
+		c.since, c.interval, c.upThru = epoch, to, skipped
+	}
+	c.noteUpThru(v)
+	c.phase = phaseSettling
 	c.forget(f)
-	if !c.Primary() || len(to.Acting) < to.MinSize {
-		return
+	c.resetPeering()
+	c.resetRecovery(f)
+	f.NewInterval = true
+	if !c.retired {
+		c.putStanding(&f.Txn)
+		c.persist(f, durable{})
 	}
-	for i, osd := range to.Acting {
-		if osd != c.me {
-			c.confirm |= 1 << i
-		}
-	}
-	c.Tick(f)
-	c.activate(f)
+	c.step(f)
 }
 
-// Tick asks again the acting OSDs that have not confirmed our log.
-func (c *Core) Tick(f *Effects) {
-	for i, osd := range c.interval.Acting {
-		if c.confirm&(1<<i) != 0 {
-			f.Send = append(f.Send, PeerMsg{osd, &Query{PG: c.id, Epoch: c.since, From: c.me}})
-		}
+// skippedMaps notes that maps before epoch were not seen: nobody knows from
+// here what intervals there were.
+func (c *Core) skippedMaps(epoch wire.Epoch) {
+	c.history.PastFrom = epoch
+	c.history.Past = nil
+	c.interval = Interval{Primary: skipped}
+}
+
+// skipped is the primary of an interval that is equal to none.
+const skipped = -2
+
+// endInterval adds the interval that the map before epoch was the last of to
+// the past, if writes may have been answered in it.
+func (c *Core) endInterval(epoch wire.Epoch) {
+	if c.since == 0 || !c.interval.Exists || c.interval.Primary < 0 {
+		return
 	}
+	if c.interval.writeable() && c.upThru {
+		c.history.addPast(Past{First: c.since, Last: epoch - 1, Acting: c.interval.Acting})
+	}
+}
+
+// noteUpThru notes whether the interval's primary may have served: it asks
+// the mon first, unless nobody else ever has the PG's data.
+func (c *Core) noteUpThru(v View) bool {
+	if !c.upThru && (c.interval.Size == 1 || c.interval.Primary >= 0 && v.UpThru(c.interval.Primary) >= c.since) {
+		c.upThru = true
+		return true
+	}
+	return false
+}
+
+func (c *Core) sawUpThru(v View, f *Effects) {
+	if c.noteUpThru(v) && !c.retired {
+		c.putStanding(&f.Txn)
+		c.persist(f, durable{})
+	}
+}
+
+// Head begins a message of the current interval.
+func (c *Core) Head() Head { return c.head() }
+
+func (c *Core) head() Head { return Head{PG: c.id, From: c.me, Epoch: c.since, At: c.epoch} }
+
+// current reports whether a message belongs to the current interval.
+func (c *Core) current(h *Head) bool {
+	if h.PG != c.id || h.At < c.since || c.retired {
+		return false
+	}
+	if h.Epoch == c.since {
+		return true
+	}
+	// The same interval, of which one of us has skipped maps: the primary's
+	// word counts.
+	if h.From == c.interval.Primary && c.interval.Primary != c.me {
+		c.since = h.Epoch
+		return true
+	}
+	return false
+}
+
+// Tick repeats what may have been lost.
+func (c *Core) Tick(f *Effects) {
+	if c.retired || c.view == nil {
+		return
+	}
+	c.tickPeering(f)
+	c.tickRecovery(f)
 }
 
 // forget drops who waits for the writes under way. What was submitted stays
 // in the log, and commits here.
 func (c *Core) forget(f *Effects) {
 	for _, w := range c.inflight[c.first:] {
-		w.forgotten, w.waiting = true, 0
+		w.forgotten, w.waiting, w.sent, w.bare, w.bareTo = true, 0, nil, nil, 0
 	}
 	for id, w := range c.pending {
 		if !w.submitted {
@@ -249,226 +440,19 @@ func (c *Core) forget(f *Effects) {
 		f.Forgot = append(f.Forgot, w.Joined...)
 		w.Joined = nil
 	}
-}
-
-// activate begins to serve once every acting OSD has confirmed our log.
-func (c *Core) activate(f *Effects) {
-	if c.active || c.confirm != 0 || !c.Primary() || len(c.interval.Acting) < c.interval.MinSize {
-		return
-	}
-	c.active = true
-	f.Resume = true
 	c.advance(f)
 }
 
-// HandleNotify takes an acting peer's answer to Query. An equal log confirms
-// it.
-func (c *Core) HandleNotify(m *Notify, f *Effects) {
-	i, ok := c.peer(m.From)
-	if !ok || m.Since < c.since || m.PG != c.id || c.active {
-		return
+// HasTxn reports whether there is a transaction to be queued.
+func (f *Effects) HasTxn() bool { return len(f.Txn.Ops) > 0 }
+
+// TakeTxn gives the transaction that is to be queued, and forgets it. False:
+// there is none.
+func (f *Effects) TakeTxn() (*store.Txn, bool) {
+	if len(f.Txn.Ops) == 0 {
+		return nil, false
 	}
-	if m.LastUpdate == c.log.head() {
-		c.confirm &^= 1 << i
-		c.activate(f)
-	}
+	t := &store.Txn{Ops: f.Txn.Ops}
+	f.Txn, f.persisting = store.Txn{}, false
+	return t, true
 }
-
-// HandleQuery answers a primary that asks for our log's end. It must not be
-// called while RepOps of this PG are queued and not committed; the OSD asks
-// again after them.
-func (c *Core) HandleQuery(m *Query, f *Effects) {
-	if m.Epoch < c.since {
-		return
-	}
-	f.Send = append(f.Send, PeerMsg{m.From, &Notify{PG: c.id, From: c.me, Since: m.Epoch, LastUpdate: c.log.head()}})
-}
-
-// peer gives the position of an osd in the acting set.
-func (c *Core) peer(osd int32) (int, bool) {
-	for i, o := range c.interval.Acting {
-		if o == osd && osd != c.me {
-			return i, true
-		}
-	}
-	return 0, false
-}
-
-// maxJoined bounds the resends that wait for one write's answer; a client
-// looks at the answer to its latest only.
-const maxJoined = 16
-
-// Admit decides about a client's request. The Dup counts for Answer only.
-func (c *Core) Admit(a Ask) (Verdict, Dup) {
-	if !c.Primary() || a.Epoch < c.since {
-		return Drop, Dup{}
-	}
-	if !c.active {
-		return Hold, Dup{}
-	}
-	w := a.Write
-	if w == nil {
-		return Run, Dup{}
-	}
-	if first, ok := c.pending[w.ReqID]; ok {
-		if len(first.Joined) >= maxJoined {
-			return Drop, Dup{}
-		}
-		first.Joined = append(first.Joined, w)
-		return Join, Dup{}
-	}
-	if e, ok := c.log.find(w.ReqID); ok {
-		return Answer, Dup{e.version, e.user, e.result, e.more}
-	}
-	c.pending[w.ReqID] = w
-	return Run, Dup{}
-}
-
-// Forget ends an admitted write that will not be submitted: it was answered
-// without a change. The requests in w.Joined get the same answer.
-func (c *Core) Forget(w *Write) {
-	if c.pending[w.ReqID] == w {
-		delete(c.pending, w.ReqID)
-	}
-}
-
-// Alive reports whether an admitted write still may be submitted: no new
-// interval began since.
-func (c *Core) Alive(w *Write) bool { return !w.forgotten }
-
-// Next is the version that the next Submit gives.
-func (c *Core) Next() wire.EVersion {
-	return wire.EVersion{Epoch: c.epoch, Version: c.log.head().Version + 1}
-}
-
-// Submit takes w.Entry, whose Version is Next and whose Stats are the change
-// that the entry brings, into the log, and adds the PG's rows to t. w's
-// ReqID is zero for a change of our own (trimming).
-func (c *Core) Submit(w *Write, t *store.Txn) {
-	if c.submitted != nil || !c.active || w.forgotten {
-		panic(fmt.Sprintf("pg %v: Submit in state %s", c.id, c.State()))
-	}
-	c.before = c.log.stats
-	w.Entry.Stats = c.before.Add(w.Entry.Stats)
-	w.submitted, w.local = true, false
-	w.waiting = 0
-	for i, osd := range c.interval.Acting {
-		if osd != c.me {
-			w.waiting |= 1 << i
-		}
-	}
-	c.trim = 0
-	if n := c.log.len(); n >= LogMin+TrimStep && c.trimmable(TrimStep) {
-		c.trim = TrimStep
-	}
-	c.addRows(&w.Entry, c.trim, t)
-	c.log.append(&w.Entry)
-	c.submitted = w
-	c.inflight = append(c.inflight, w)
-}
-
-// trimmable says whether the oldest n entries are committed.
-func (c *Core) trimmable(n int) bool {
-	return !c.committed.Less(c.log.entries[c.log.from+n-1].version)
-}
-
-func (c *Core) addRows(e *Entry, trim int, t *store.Txn) {
-	if trim > 0 {
-		c.log.trimRows(c.id, c.info, trim, t)
-	}
-	t.MetaSet(c.id, wire.KV{Key: LogRow(e.Version), Value: e.Encode()})
-}
-
-func (c *Core) doTrim(n int) {
-	if n > 0 {
-		c.log.trim(n)
-		c.info.LogTail = c.log.tail
-	}
-}
-
-// Abort takes the last Submit back: the store refused the transaction and
-// nothing happened. The write is no longer pending.
-func (c *Core) Abort(w *Write) {
-	if c.submitted != w {
-		panic(fmt.Sprintf("pg %v: Abort of a write that is not the last", c.id))
-	}
-	c.submitted = nil
-	c.log.pop(c.before)
-	c.inflight[len(c.inflight)-1] = nil
-	c.inflight = c.inflight[:len(c.inflight)-1]
-	w.submitted = false
-	c.Forget(w)
-}
-
-// Queued says that the store took the last Submit's transaction. objects is
-// its part that speaks of objects and of the snap index; replicas add their
-// own rows.
-func (c *Core) Queued(w *Write, objects store.Txn, f *Effects) {
-	if c.submitted != w {
-		panic(fmt.Sprintf("pg %v: Queued of a write that is not the last", c.id))
-	}
-	c.submitted = nil
-	c.doTrim(c.trim)
-	if w.waiting == 0 {
-		c.advance(f)
-		return
-	}
-	m := &RepOp{PG: c.id, From: c.me, Epoch: c.since, Entry: w.Entry, Txn: objects, Trim: c.trim}
-	for i, osd := range c.interval.Acting {
-		if w.waiting&(1<<i) != 0 {
-			f.Send = append(f.Send, PeerMsg{osd, m})
-		}
-	}
-}
-
-// Committed says that w's transaction is on stable storage here.
-func (c *Core) Committed(w *Write, f *Effects) {
-	w.local = true
-	c.advance(f)
-}
-
-// HandleRepAck takes a replica's word that it has committed a version.
-func (c *Core) HandleRepAck(m *RepAck, f *Effects) {
-	i, ok := c.peer(m.From)
-	if !ok || m.Epoch != c.since {
-		return
-	}
-	for _, w := range c.inflight[c.first:] {
-		if w.Entry.Version == m.Version {
-			w.waiting &^= 1 << i
-			c.advance(f)
-			return
-		}
-	}
-}
-
-// advance answers the writes at the front that everybody has.
-func (c *Core) advance(f *Effects) {
-	for c.first < len(c.inflight) {
-		w := c.inflight[c.first]
-		if !w.local || w.waiting != 0 || w == c.submitted {
-			break
-		}
-		if c.committed.Less(w.Entry.Version) {
-			c.committed = w.Entry.Version
-		}
-		c.Forget(w)
-		f.Answer = append(f.Answer, w)
-		c.inflight[c.first] = nil
-		c.first++
-	}
-	if c.first == len(c.inflight) {
-		c.inflight, c.first = c.inflight[:0], 0
-	} else if c.first > 64 && c.first > len(c.inflight)/2 {
-		n := copy(c.inflight, c.inflight[c.first:])
-		clear(c.inflight[n:])
-		c.inflight, c.first = c.inflight[:n], 0
-	}
-}
-
-// Forgotten reports whether a new interval took away who waited for w; only
-// what joined it since is to be answered.
-func (w *Write) Forgotten() bool { return w.forgotten }
-
-// InFlight is the number of writes submitted and not answered.
-func (c *Core) InFlight() int { return len(c.inflight) - c.first }

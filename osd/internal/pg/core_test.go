@@ -3,12 +3,9 @@ package pg
 import (
 	"bytes"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/spirula/spirula/osd/store"
 	"github.com/spirula/spirula/osd/store/storetest"
@@ -35,14 +32,27 @@ func newOne(t *testing.T) *one {
 	t.Cleanup(func() { m.Close() })
 	o := &one{t: t, m: m, core: New(testPG, 0, 1)}
 	tx := store.Txn{}
-	tx.MetaSet(testPG, wire.KV{Key: RowInfo, Value: o.core.InfoRow()})
+	o.core.Rows(&tx)
 	o.queue(&tx)
-	o.core.MapAdvance(1, alone(), &o.f)
+	o.advance(1, alone())
 	if !o.core.Active() || !o.f.Resume {
 		t.Fatal("a PG alone is not active")
 	}
 	o.f.Reset()
 	return o
+}
+
+// advance brings a map and makes durable what follows.
+func (o *one) advance(epoch wire.Epoch, i Interval) {
+	o.core.MapAdvance(epoch, i, &simMap{up: []bool{true}, upFrom: []wire.Epoch{1}, upThru: []wire.Epoch{0}}, &o.f)
+	o.settle()
+}
+
+func (o *one) settle() {
+	for tx, ok := o.f.TakeTxn(); ok; tx, ok = o.f.TakeTxn() {
+		o.queue(tx)
+		o.core.Persisted(&o.f)
+	}
 }
 
 func (o *one) queue(t *store.Txn) {
@@ -58,7 +68,7 @@ func req(tid uint64) wire.ReqID {
 
 func (o *one) admit(tid uint64) (*Write, Verdict, Dup) {
 	w := &Write{ReqID: req(tid)}
-	v, d := o.core.Admit(Ask{Epoch: 1, Write: w})
+	v, d := o.core.Admit(Ask{Epoch: 1, Write: w}, &o.f)
 	return w, v, d
 }
 
@@ -180,8 +190,8 @@ func TestTrim(t *testing.T) {
 
 func compareCores(t *testing.T, a, b *Core) {
 	t.Helper()
-	if a.info != b.info || a.LastUpdate() != b.LastUpdate() || a.Stats() != b.Stats() {
-		t.Fatalf("info %+v %+v, head %v %v", a.info, b.info, a.LastUpdate(), b.LastUpdate())
+	if a.history.Created != b.history.Created || a.log.tail != b.log.tail || a.LastUpdate() != b.LastUpdate() || a.Stats() != b.Stats() {
+		t.Fatalf("history %+v %+v, head %v %v", a.history, b.history, a.LastUpdate(), b.LastUpdate())
 	}
 	if x, y := a.log.entries[a.log.from:], b.log.entries[b.log.from:]; !slices.Equal(x, y) {
 		t.Fatalf("logs:\n%+v\n%+v", x, y)
@@ -197,35 +207,41 @@ func TestInterval(t *testing.T) {
 	run, _, _ := o.admit(50)
 	o.f.Reset()
 	same := alone()
-	o.core.MapAdvance(2, same, &o.f)
+	o.advance(2, same)
 	if o.core.Since() != 1 || len(o.f.Forgot) != 0 {
 		t.Fatal("the same interval ended something")
 	}
 	next := alone()
 	next.MinSize, next.Size = 1, 2
-	o.core.MapAdvance(3, next, &o.f)
-	if o.core.Since() != 3 || len(o.f.Forgot) != 2 || o.core.Alive(run) || !o.core.Active() {
+	o.core.MapAdvance(3, next, &simMap{up: []bool{true}, upFrom: []wire.Epoch{1}, upThru: []wire.Epoch{3}}, &o.f)
+	o.settle()
+	if o.core.Since() != 3 || len(o.f.Forgot) != 2 || o.core.Alive(run) {
 		t.Fatalf("since %d forgot %d", o.core.Since(), len(o.f.Forgot))
 	}
-	if v, _ := o.core.Admit(Ask{Epoch: 2}); v != Drop {
+	if v, _ := o.core.Admit(Ask{Epoch: 2}, &o.f); v != Drop {
 		t.Fatalf("an old epoch: verdict %d", v)
 	}
-	// The resend joins the write that is in the log already.
+	// What was under way comes to stable storage first; the resend finds it
+	// in the log.
 	w := &Write{ReqID: sub.ReqID}
-	if v, _ := o.core.Admit(Ask{Epoch: 3, Write: w}); v != Join {
+	if v, _ := o.core.Admit(Ask{Epoch: 3, Write: w}, &o.f); v != Hold || o.core.Active() {
 		t.Fatalf("resend: verdict %d", v)
 	}
 	o.f.Reset()
 	o.core.Committed(sub, &o.f)
-	if len(o.f.Answer) != 1 || !sub.Forgotten() || len(sub.Joined) != 1 {
-		t.Fatal("the resend is not answered")
+	o.settle()
+	if !sub.Forgotten() || !o.core.Active() || !o.f.Resume {
+		t.Fatal("not active when all is on stable storage")
+	}
+	if v, d := o.core.Admit(Ask{Epoch: 3, Write: w}, &o.f); v != Answer || d.Version != sub.Entry.Version {
+		t.Fatalf("resend: verdict %d", v)
 	}
 	if v := o.core.Next(); v != (wire.EVersion{Epoch: 3, Version: 2}) {
 		t.Fatalf("next version %v", v)
 	}
 	gone := Interval{Primary: -1}
-	o.core.MapAdvance(4, gone, &o.f)
-	if v, _ := o.core.Admit(Ask{Epoch: 4}); v != Drop || o.core.Active() {
+	o.advance(4, gone)
+	if v, _ := o.core.Admit(Ask{Epoch: 4}, &o.f); v != Drop || o.core.Active() {
 		t.Fatalf("no pool: verdict %d", v)
 	}
 }
@@ -234,8 +250,8 @@ func TestMinSize(t *testing.T) {
 	o := newOne(t)
 	i := alone()
 	i.MinSize, i.Size = 2, 3
-	o.core.MapAdvance(2, i, &o.f)
-	if v, _ := o.core.Admit(Ask{Epoch: 2}); v != Hold || o.core.State() != "undersized" {
+	o.advance(2, i)
+	if v, _ := o.core.Admit(Ask{Epoch: 2}, &o.f); v != Hold || o.core.State() != "undersized+degraded+peered" {
 		t.Fatalf("verdict %d, %s", v, o.core.State())
 	}
 }
@@ -258,198 +274,6 @@ func TestDump(t *testing.T) {
 	for _, want := range []string{"info created 1", "log 1'1 modify 3:00000000:::o1:head", "snap 9 3:00000000:::x:head"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())
-		}
-	}
-}
-
-// sim is three OSDs of one PG and the messages between them, one event at a
-// time.
-type sim struct {
-	t     *testing.T
-	rng   *rand.Rand
-	nodes []*node
-	net   map[[2]int32][]wire.Message // by sender and receiver, in order
-	epoch wire.Epoch
-	tid   uint64
-	acked []*Write
-}
-
-type node struct {
-	id      int32
-	m       *storetest.Model
-	core    *Core
-	commits []func() // queued transactions, in order
-}
-
-func newSim(t *testing.T, seed uint64) *sim {
-	s := &sim{t: t, rng: rand.New(rand.NewPCG(seed, 3)), net: map[[2]int32][]wire.Message{}, epoch: 1}
-	for i := range int32(3) {
-		m := storetest.NewModel(storetest.ModelOptions{Inline: true})
-		t.Cleanup(func() { m.Close() })
-		n := &node{id: i, m: m, core: New(testPG, i, 1)}
-		tx := store.Txn{}
-		tx.MetaSet(testPG, wire.KV{Key: RowInfo, Value: n.core.InfoRow()})
-		if err := m.Queue(nil, &tx, nil); err != nil {
-			t.Fatal(err)
-		}
-		s.nodes = append(s.nodes, n)
-	}
-	return s
-}
-
-func (s *sim) mapAll(i Interval) {
-	for _, n := range s.nodes {
-		var f Effects
-		n.core.MapAdvance(s.epoch, i, &f)
-		s.perform(n, &f)
-	}
-}
-
-func (s *sim) perform(n *node, f *Effects) {
-	for _, p := range f.Send {
-		k := [2]int32{n.id, p.OSD}
-		s.net[k] = append(s.net[k], p.Msg)
-	}
-	s.acked = append(s.acked, f.Answer...)
-	f.Reset()
-}
-
-func (s *sim) queue(n *node, tx *store.Txn, done func(f *Effects)) {
-	if err := n.m.Queue(nil, tx, nil); err != nil {
-		s.t.Fatal(err)
-	}
-	n.commits = append(n.commits, func() {
-		var f Effects
-		done(&f)
-		s.perform(n, &f)
-	})
-}
-
-// write starts a client's write at the primary.
-func (s *sim) write() *Write {
-	n := s.nodes[0]
-	s.tid++
-	w := &Write{ReqID: req(s.tid)}
-	if v, _ := n.core.Admit(Ask{Epoch: s.epoch, Write: w}); v != Run {
-		return nil
-	}
-	o := wire.HObject{Pool: 3, Name: fmt.Sprint("o", s.rng.IntN(4)), Snap: wire.NoSnap}
-	v := n.core.Next()
-	w.Entry = Entry{Kind: KindModify, Object: o, Version: v, UserVersion: v.Version, ReqID: w.ReqID}
-	tx := &store.Txn{}
-	tx.Write(store.ObjectID{HObject: o, Shard: wire.NoShard, Gen: store.NoGen}, 0, wire.DataOf([]byte(fmt.Sprint("v", v.Version))))
-	objects := store.Txn{Ops: tx.Ops[:1:1]}
-	n.core.Submit(w, tx)
-	s.queue(n, tx, func(f *Effects) { n.core.Committed(w, f) })
-	var f Effects
-	n.core.Queued(w, objects, &f)
-	s.perform(n, &f)
-	return w
-}
-
-// deliver hands over the oldest message of one random link; false if there is
-// none.
-func (s *sim) deliver() bool {
-	var links [][2]int32
-	for from := range int32(3) {
-		for to := range int32(3) {
-			if k := [2]int32{from, to}; len(s.net[k]) > 0 {
-				links = append(links, k)
-			}
-		}
-	}
-	if len(links) == 0 {
-		return false
-	}
-	k := links[s.rng.IntN(len(links))]
-	m := s.net[k][0]
-	s.net[k] = s.net[k][1:]
-	n := s.nodes[k[1]]
-	var f Effects
-	switch m := m.(type) {
-	case *RepOp:
-		tx := &store.Txn{}
-		if n.core.HandleRepOp(m, tx) {
-			s.queue(n, tx, func(f *Effects) { n.core.ReplicaCommitted(m, f) })
-		}
-	case *RepAck:
-		n.core.HandleRepAck(m, &f)
-	case *Query:
-		n.core.HandleQuery(m, &f)
-	case *Notify:
-		n.core.HandleNotify(m, &f)
-	}
-	s.perform(n, &f)
-	return true
-}
-
-func (s *sim) commit() bool {
-	n := s.nodes[s.rng.IntN(3)]
-	if len(n.commits) == 0 {
-		return false
-	}
-	c := n.commits[0]
-	n.commits = n.commits[1:]
-	c()
-	return true
-}
-
-func three() Interval {
-	return Interval{Up: []int32{0, 1, 2}, Acting: []int32{0, 1, 2}, Primary: 0, MinSize: 2, Size: 3, PGNum: 8, Exists: true}
-}
-
-// TestReplicas: a write is answered only when all three have committed it, in
-// order; and at the end all hold the same rows and objects.
-func TestReplicas(t *testing.T) {
-	for seed := range uint64(3) {
-		s := newSim(t, seed)
-		s.mapAll(three())
-		if s.nodes[0].core.Active() {
-			t.Fatal("active before the replicas confirmed")
-		}
-		for s.deliver() {
-		}
-		if !s.nodes[0].core.Active() {
-			t.Fatal("not active after equal logs were confirmed")
-		}
-		var writes []*Write
-		total := 300
-		if seed == 0 { // once, so far that logs are trimmed
-			total = LogMin + 2*TrimStep
-		}
-		for len(s.acked) < total {
-			switch s.rng.IntN(3) {
-			case 0:
-				if len(writes) < total {
-					writes = append(writes, s.write())
-				}
-			case 1:
-				s.deliver()
-			default:
-				s.commit()
-			}
-			for i, w := range s.acked {
-				if w != writes[i] {
-					t.Fatalf("seed %d: answer %d is out of order", seed, i)
-				}
-				if i < len(s.acked)-3 {
-					continue
-				}
-				for _, n := range s.nodes {
-					if n.core.committed.Less(w.Entry.Version) {
-						t.Fatalf("seed %d: osd.%d has committed %v, %v was answered", seed, n.id, n.core.committed, w.Entry.Version)
-					}
-				}
-			}
-		}
-		for s.deliver() || s.commit() {
-		}
-		want := dump(t, s.nodes[0].m)
-		for _, n := range s.nodes[1:] {
-			if d := cmp.Diff(want, dump(t, n.m)); d != "" {
-				t.Fatalf("seed %d: osd.%d\n%s", seed, n.id, d)
-			}
-			compareCores(t, s.nodes[0].core, n.core)
 		}
 	}
 }
@@ -478,71 +302,16 @@ func dump(t *testing.T, m *storetest.Model) []string {
 	return out
 }
 
-// TestReplicasNewInterval: writes under way when a replica goes away are not
-// answered to who waited, and are answered to the resend, once; late messages
-// of the old interval are ignored.
-func TestReplicasNewInterval(t *testing.T) {
-	s := newSim(t, 1)
-	s.mapAll(three())
-	for s.deliver() {
-	}
-	w := s.write()
-	for range 20 {
-		s.commit() // here only: the RepOps are still on the way
-	}
-	if len(s.acked) != 0 {
-		t.Fatal("answered without the replicas")
-	}
-	late := s.net
-	s.net = map[[2]int32][]wire.Message{}
-	s.epoch = 2
-	i := three()
-	i.Acting, i.Up, i.MinSize = []int32{0}, []int32{0}, 1
-	s.mapAll(i)
-	if !w.Forgotten() || !s.nodes[0].core.Active() {
-		t.Fatal("the interval did not end the wait")
-	}
-	d, ok := s.nodes[0].core.log.find(w.ReqID)
-	if v, dup := s.nodes[0].core.Admit(Ask{Epoch: 2, Write: &Write{ReqID: w.ReqID}}); v != Answer || !ok || dup.Version != d.version {
-		t.Fatalf("the resend: verdict %d", v)
-	}
-	s.net = late
-	for s.deliver() || s.commit() {
-	}
-	if s.nodes[1].core.LogLen() != 0 {
-		t.Fatal("a RepOp of the old interval was taken")
-	}
-}
-
-// TestUnequalLogs: a primary whose replica holds another log does not serve.
-func TestUnequalLogs(t *testing.T) {
-	s := newSim(t, 1)
-	i := three()
-	i.Acting, i.Up, i.MinSize = []int32{0}, []int32{0}, 1
-	s.mapAll(i)
-	s.write()
-	for range 30 {
-		s.commit()
-	}
-	s.epoch = 2
-	s.mapAll(three())
-	for s.deliver() {
-	}
-	if s.nodes[0].core.Active() {
-		t.Fatal("active over unequal logs")
-	}
-	if v, _ := s.nodes[0].core.Admit(Ask{Epoch: 2}); v != Hold {
-		t.Fatalf("verdict %d", v)
-	}
-}
-
 func FuzzDecode(f *testing.F) {
 	e := Entry{Kind: KindModify, Object: wire.HObject{Pool: 3, Name: "o", Snap: wire.NoSnap}, Version: wire.EVersion{Epoch: 2, Version: 3},
 		ReqID: req(4), Result: -2, Rvals: []int32{1, -2}, Stats: Stats{1, 2, 3},
 		Replies: []wire.OpResult{{Value: []byte("v"), KVs: []wire.KV{{Key: "k", Value: []byte("w")}}, Keys: []string{"x"}, Data: wire.DataOf([]byte("d"))}}}
-	i := Info{Created: 3, LogTail: e.Version}
+	m := Missing{Object: e.Object, Need: e.Version}
+	st := standing{history: History{Created: 1, Past: []Past{{1, 2, []int32{0, 1}}}}, interval: alone()}
 	f.Add(e.Encode())
-	f.Add(i.Encode())
+	f.Add(encodeInfo(3, e.Version))
+	f.Add(m.encode())
+	f.Add(st.encode())
 	f.Add(SnapRowValue(e.Object))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, p []byte) {
@@ -554,7 +323,9 @@ func FuzzDecode(f *testing.F) {
 		} else if wire.ErrnoOf(err) != wire.EIO {
 			t.Fatal(err)
 		}
-		DecodeInfo(p)
+		decodeInfo(p)
+		decodeStanding(p)
+		decodeMissing(p)
 		DecodeSnapRow(p)
 	})
 }

@@ -160,38 +160,14 @@ func decodeReply(d *record.Decoder) wire.OpResult {
 	return o
 }
 
-// Info is the PG's own record, written when the PG is made and when its log
-// is trimmed; what changes with every write is read off the newest entry.
-type Info struct {
-	Created wire.Epoch    // of the map that made the PG
-	LogTail wire.EVersion // of the newest entry that was trimmed
-}
-
-const infoVersion = 1
-
-// Encode gives the info row.
-func (i *Info) Encode() []byte {
-	r := record.Begin(infoVersion, 16)
-	r.U64(uint64(i.Created))
-	r.EVersion(i.LogTail)
-	return r.Seal()
-}
-
-// DecodeInfo reads what Encode wrote; EIO if it is anything else.
-func DecodeInfo(p []byte) (Info, error) {
-	d, _ := record.Open("pg info", p, infoVersion)
-	var i Info
-	i.Created = wire.Epoch(d.U32())
-	i.LogTail = d.EVersion()
-	return i, d.End()
-}
-
 // The rows of a PG: a letter, then numbers whose bytewise order is their
 // order.
 const (
-	RowInfo = "i"
-	rowLog  = "l"
-	rowSnap = "s"
+	RowInfo    = "i"
+	RowHistory = "h"
+	rowLog     = "l"
+	rowMissing = "m"
+	rowSnap    = "s"
 )
 
 // rowEnd is above every row of a letter.
@@ -237,9 +213,20 @@ func DumpRow(w io.Writer, key string, value []byte) error {
 	var err error
 	switch {
 	case key == RowInfo:
-		var i Info
-		if i, err = DecodeInfo(value); err == nil {
-			_, err = fmt.Fprintf(w, "info created %d log tail %v\n", i.Created, i.LogTail)
+		created, tail, e := decodeInfo(value)
+		if err = e; err == nil {
+			_, err = fmt.Fprintf(w, "info created %d log tail %v\n", created, tail)
+		}
+	case key == RowHistory:
+		var s standing
+		if s, err = decodeStanding(value); err == nil {
+			_, err = fmt.Fprintf(w, "history started %d clean %d past %v from %d, last started %d, backfilled %v, interval %d %+v at map %d\n",
+				s.history.Started, s.history.Clean, s.history.Past, s.history.PastFrom, s.lastStarted, s.backfilled, s.since, s.interval, s.epoch)
+		}
+	case key[:min(1, len(key))] == rowMissing:
+		var m Missing
+		if m, err = decodeMissing(value); err == nil {
+			_, err = fmt.Fprintf(w, "missing %v at %v gone %v\n", m.Object, m.Need, m.Gone)
 		}
 	case key[:min(1, len(key))] == rowLog:
 		var e Entry

@@ -2,6 +2,7 @@ package pg
 
 import (
 	"fmt"
+	"sort"
 
 	"github.com/spirula/spirula/osd/store"
 	"github.com/spirula/spirula/rados/wire"
@@ -96,10 +97,10 @@ func (l *log) find(r wire.ReqID) (logged, bool) {
 
 // trimRows adds to t what trimming the oldest n entries changes in the
 // store. It changes nothing in memory: the transaction may be refused.
-func (l *log) trimRows(pg wire.SPGID, info Info, n int, t *store.Txn) {
-	info.LogTail = l.entries[l.from+n-1].version
-	t.MetaRmRange(pg, rowLog, LogRow(info.LogTail)+"\x00")
-	t.MetaSet(pg, wire.KV{Key: RowInfo, Value: info.Encode()})
+func (l *log) trimRows(pg wire.SPGID, created wire.Epoch, n int, t *store.Txn) {
+	tail := l.entries[l.from+n-1].version
+	t.MetaRmRange(pg, rowLog, LogRow(tail)+"\x00")
+	t.MetaSet(pg, wire.KV{Key: RowInfo, Value: encodeInfo(created, tail)})
 }
 
 // trim is trimRows in memory.
@@ -111,13 +112,78 @@ func (l *log) trim(n int) {
 	l.tail = l.entries[l.from-1].version
 }
 
+// has reports whether the log has an entry of this version, or ends before it
+// began with it.
+func (l *log) has(v wire.EVersion) bool {
+	at := l.upTo(v)
+	return at == v
+}
+
+// upTo gives the newest version of the log that is not above v; the tail if
+// there is none.
+func (l *log) upTo(v wire.EVersion) wire.EVersion {
+	live := l.entries[l.from:]
+	i := sort.Search(len(live), func(i int) bool { return v.Less(live[i].version) })
+	if i == 0 {
+		return l.tail
+	}
+	return live[i-1].version
+}
+
+// cut drops the entries after a version that the log has; stats is what was
+// after it.
+func (l *log) cut(after wire.EVersion, stats Stats) {
+	n := len(l.entries)
+	for n > l.from && after.Less(l.entries[n-1].version) {
+		n--
+	}
+	if n == len(l.entries) {
+		return
+	}
+	l.entries = l.entries[:n]
+	l.stats = stats
+	clear(l.byReq)
+	for _, e := range l.entries[l.from:] {
+		if e.req != (wire.ReqID{}) {
+			l.byReq[e.req] = e.version.Version
+		}
+	}
+}
+
+// restart empties the log and has it begin after tail.
+func (l *log) restart(tail wire.EVersion) {
+	*l = newLog()
+	l.tail = tail
+}
+
 // loadRows is how many rows are read at a time.
 const loadRows = 500
 
 // load reads the log from the store.
 func (l *log) load(rows Rows, pg wire.SPGID, tail wire.EVersion) error {
 	l.tail = tail
-	for first := rowLog; ; {
+	return eachEntry(rows, pg, rowLog, func(e *Entry) error {
+		if h := l.head(); !h.Less(e.Version) || e.Version.Version != h.Version+1 {
+			return wire.Errorf("load pg log", fmt.Sprintf("%v entry %v behind %v", pg, e.Version, h), wire.EIO)
+		}
+		l.append(e)
+		return nil
+	})
+}
+
+// ReadLog reads a PG's log entries from a version on, it included. The log
+// must not change meanwhile.
+func ReadLog(rows Rows, pg wire.SPGID, from wire.EVersion) (entries []Entry, err error) {
+	err = eachEntry(rows, pg, LogRow(from), func(e *Entry) error {
+		entries = append(entries, *e)
+		return nil
+	})
+	return entries, err
+}
+
+// eachEntry reads log rows from a key on.
+func eachEntry(rows Rows, pg wire.SPGID, first string, fn func(*Entry) error) error {
+	for {
 		kvs, more, err := rows.MetaList(pg, first, rowEnd(rowLog), loadRows)
 		if err != nil {
 			return err
@@ -127,10 +193,12 @@ func (l *log) load(rows Rows, pg wire.SPGID, tail wire.EVersion) error {
 			if err != nil {
 				return err
 			}
-			if h := l.head(); !h.Less(e.Version) || e.Version.Version != h.Version+1 || kv.Key != LogRow(e.Version) {
-				return wire.Errorf("load pg log", fmt.Sprintf("%v entry %v behind %v", pg, e.Version, h), wire.EIO)
+			if kv.Key != LogRow(e.Version) {
+				return wire.Errorf("read pg log", fmt.Sprintf("%v entry %v in another's row", pg, e.Version), wire.EIO)
 			}
-			l.append(&e)
+			if err := fn(&e); err != nil {
+				return err
+			}
 		}
 		if !more || len(kvs) == 0 {
 			return nil

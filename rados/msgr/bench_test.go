@@ -40,13 +40,16 @@ func BenchmarkTCP(b *testing.B) {
 		name string
 		code wire.OpCode
 		size int
+		seal bool
 	}{
-		{"write4K", wire.OpWriteFull, 4 << 10},
-		{"read4K", wire.OpRead, 4 << 10},
-		{"write4M", wire.OpWriteFull, 4 << 20},
-		{"read4M", wire.OpRead, 4 << 20},
+		{"write4K", wire.OpWriteFull, 4 << 10, false},
+		{"read4K", wire.OpRead, 4 << 10, false},
+		{"write4M", wire.OpWriteFull, 4 << 20, false},
+		{"read4M", wire.OpRead, 4 << 20, false},
+		{"secure/write4K", wire.OpWriteFull, 4 << 10, true},
+		{"secure/write4M", wire.OpWriteFull, 4 << 20, true},
 	} {
-		b.Run(bb.name, func(b *testing.B) { benchmarkTCP(b, bb.code, bb.size) })
+		b.Run(bb.name, func(b *testing.B) { benchmarkTCP(b, bb.code, bb.size, bb.seal) })
 	}
 }
 
@@ -54,18 +57,22 @@ func benchOptions(b *testing.B) TCPOptions {
 	return TCPOptions{Log: slog.New(slog.NewTextHandler(b.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))}
 }
 
-func benchmarkTCP(b *testing.B, code wire.OpCode, size int) {
+func benchmarkTCP(b *testing.B, code wire.OpCode, size int, seal bool) {
 	server, user := NewTCP(benchOptions(b)), NewTCP(benchOptions(b))
 	defer server.Close()
 	defer user.Close()
 	data := wire.CopyData(make([]byte, size))
-	l, err := server.Listen(wire.EntityName{Type: wire.EntityOSD}, wire.Addr{}, &echo{data: data}, NoAuth{})
+	var listening, dialling Network = server, user
+	if seal {
+		listening, dialling = Sealed{server}, Sealed{user}
+	}
+	l, err := listening.Listen(wire.EntityName{Type: wire.EntityOSD}, wire.Addr{}, &echo{data: data}, NoAuth{})
 	if err != nil {
 		b.Fatal(err)
 	}
 	const inFlight = 16
 	w := make(window, inFlight)
-	c, err := user.Connect(wire.EntityName{Type: wire.EntityClient, Num: 5}, wire.Addr{}, wire.EntityOSD, l.Addr(), w, NoAuth{})
+	c, err := dialling.Connect(wire.EntityName{Type: wire.EntityClient, Num: 5}, wire.Addr{}, wire.EntityOSD, l.Addr(), w, NoAuth{Name: wire.AuthName{Type: wire.EntityClient, ID: "admin"}})
 	if err != nil {
 		b.Fatal(err)
 	}

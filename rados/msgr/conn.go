@@ -303,6 +303,7 @@ func (c *tcpConn) serveLink(k *link) error {
 	c.mu.Unlock()
 	<-k.gone
 	k.c.Close()
+	k.r.close()
 	c.mu.Lock()
 	c.link = nil
 	c.wake.Broadcast()

@@ -43,7 +43,7 @@ type link struct {
 
 func (t *TCP) newLink(c net.Conn) *link {
 	k := &link{c: c, recording: true, gone: make(chan struct{})}
-	k.r = reader{src: c, arena: t.opts.Arena, recording: true, slow: func(int) {}, admit: func(int) error { return nil }}
+	k.r = reader{src: c, arena: t.opts.Arena, recording: true, large: &t.large, pool: &t.scratch, slow: func(int) {}}
 	return k
 }
 

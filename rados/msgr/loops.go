@@ -11,7 +11,7 @@ import (
 )
 
 // minRate is how fast data must come at least, in bytes a second.
-const minRate = 64 << 10
+const minRate = 256 << 10
 
 // patience is how long n bytes may take that have been begun.
 func patience(n int) time.Duration { return stallTime + time.Duration(n/minRate)*time.Second }
@@ -27,7 +27,7 @@ func (c *tcpConn) readLoop(k *link) error {
 		k.c.SetReadDeadline(time.Now().Add(patience(n)))
 	}
 	if c.listener != nil && !c.lossless {
-		k.r.admit = func(n int) error { return c.net.admit(n, c.stop) }
+		k.r.budget, k.r.stop = &c.net.budget, c.stop
 	}
 	var f inFrame
 	for {
@@ -254,12 +254,18 @@ func (c *tcpConn) taken(n, bytes int) {
 // keepQueue is how long a queue may be to be kept when it is empty.
 const keepQueue = 1024
 
+// controlRoom is enough for the control frames of one batch, encrypted.
+const controlRoom = 4 * secureFirst
+
 // write writes a batch.
 func (c *tcpConn) write(k *link, w *writer) error {
 	pieces := w.pieces[:0]
 	w.scratch = w.scratch[:0]
 	ack := c.inSeq.Load()
 	c.acknowledged(ack)
+	if k.enc != nil {
+		w.grow(&c.net.scratch)
+	}
 	w.appendControls(k, ack)
 	if len(w.scratch) > 0 {
 		pieces = append(pieces, w.scratch)
@@ -283,9 +289,21 @@ func (c *tcpConn) write(k *link, w *writer) error {
 	_, err := w.left.WriteTo(k.c)
 	clear(w.pieces)
 	if cap(w.scratch) > keepScratch {
+		c.net.scratch.put(w.scratch)
 		w.scratch = nil
 	}
 	return err
+}
+
+// grow makes room for a batch that is going to be encrypted.
+func (w *writer) grow(pool *scratchPool) {
+	n := controlRoom
+	for _, f := range w.batch {
+		n += sealedSize(f)
+	}
+	if cap(w.scratch) < n {
+		w.scratch = pool.get(n)[:0]
+	}
 }
 
 func (w *writer) appendControls(k *link, ack uint64) {
@@ -319,13 +337,4 @@ func (c *tcpConn) wrote(w *writer) {
 	}
 	clear(w.batch)
 	w.batch = w.batch[:0]
-}
-
-// admit waits until there is memory for n more bytes of clients' data.
-func (t *TCP) admit(n int, stop <-chan struct{}) error {
-	waited, err := t.budget.wait(n, stop)
-	if waited {
-		t.Metrics.RecvWaits.Add(1)
-	}
-	return err
 }

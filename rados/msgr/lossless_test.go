@@ -61,12 +61,13 @@ type node struct {
 	resets []Conn
 	change chan struct{}
 	inside func(Conn, uint64)
+	sealed bool
 }
 
 func newNode(t *testing.T, id int64, o TCPOptions) *node {
 	o.Arena = wire.NewArena(true)
 	o.Log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
-	n := &node{t: t, name: fmt.Sprint("osd.", id), id: id, net: NewTCP(o), change: make(chan struct{})}
+	n := &node{t: t, sealed: id >= 100, name: fmt.Sprint("osd.", id), id: id, net: NewTCP(o), change: make(chan struct{})}
 	n.listen()
 	t.Cleanup(func() {
 		n.net.Close()
@@ -79,14 +80,26 @@ func newNode(t *testing.T, id int64, o TCPOptions) *node {
 
 func (n *node) listen() {
 	var err error
-	if n.l, err = n.net.Listen(wire.EntityName{Type: wire.EntityOSD, Num: n.id}, wire.Addr{}, n, NoAuth{}); err != nil {
+	if n.l, err = n.net.Listen(wire.EntityName{Type: wire.EntityOSD, Num: n.id}, wire.Addr{}, n, n.auth()); err != nil {
 		n.t.Fatal(err)
 	}
 }
 
+// auth is the node's authentication on both sides; numbers from 100 on
+// encrypt.
+func (n *node) auth() interface {
+	ClientAuth
+	ServerAuth
+} {
+	a := NoAuth{Name: wire.EntityName{Type: wire.EntityOSD, Num: n.id}.AuthName()}
+	if n.sealed {
+		return sealed{a}
+	}
+	return a
+}
+
 func (n *node) connect(peer *node) Conn {
-	c, err := n.net.Connect(wire.EntityName{Type: wire.EntityOSD, Num: n.id}, n.l.Addr(), wire.EntityOSD, peer.l.Addr(), n,
-		NoAuth{Name: wire.EntityName{Type: wire.EntityOSD, Num: n.id}.AuthName()})
+	c, err := n.net.Connect(wire.EntityName{Type: wire.EntityOSD, Num: n.id}, n.l.Addr(), wire.EntityOSD, peer.l.Addr(), n, n.auth())
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -187,7 +200,8 @@ func TestLosslessCuts(t *testing.T) {
 					return &cutter{Conn: c, left: budget}, err
 				}
 			}
-			a, b := newNode(t, 1, TCPOptions{}), newNode(t, 2, TCPOptions{})
+			first := int64(1 + run%3/2*100)
+			a, b := newNode(t, first, TCPOptions{}), newNode(t, first+1, TCPOptions{})
 			a.net.minRedial, b.net.minRedial = time.Millisecond, 2*time.Millisecond
 			a.net.maxRedial, b.net.maxRedial = 20*time.Millisecond, 20*time.Millisecond
 			cut(a)

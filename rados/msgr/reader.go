@@ -3,6 +3,7 @@ package msgr
 import (
 	"encoding/binary"
 	"io"
+	"sync/atomic"
 
 	"github.com/spirula/spirula/rados/wire"
 )
@@ -11,9 +12,9 @@ import (
 // one, and takes the large one when the peer keeps it full.
 const (
 	smallRead   = 4 << 10
-	largeRead   = 128 << 10
-	directRead  = 32 << 10  // what is awaited and longer goes past the buffer
-	keepScratch = 256 << 10 // scratch memory above this is not kept
+	largeRead   = 64 << 10
+	directRead  = 32 << 10 // what is awaited and longer goes past the buffer
+	keepScratch = 64 << 10 // scratch memory above this is not kept
 )
 
 // inFrame is a frame received. Its slices are valid until the next one is
@@ -41,15 +42,43 @@ type reader struct {
 	r, w  int // buf[r:w] was read and not consumed
 	gcm   *gcmStream
 	arena *wire.Arena
-	// slow is told how many bytes are awaited when a segment's data aren't
-	// there yet, and 0 when they are; admit waits until there is memory for
-	// so many.
-	slow  func(n int)
-	admit func(n int) error
+	pool  *scratchPool
+	// slow is told how many bytes are awaited when a message's segments
+	// aren't there yet, and 0 when they are.
+	slow   func(n int)
+	slowed bool
+	// budget bounds the memory of what is received; nil does not. stop ends
+	// the wait for it.
+	budget *budget
+	stop   <-chan struct{}
+	// large counts the large buffers; grown means that this reader has one.
+	large *atomic.Int64
+	grown bool
 
 	recording bool
 	record    []byte // what was consumed, while recording
 	scratch   []byte
+}
+
+// enlarge takes the large buffer, unless too many readers have one.
+func (r *reader) enlarge() {
+	if r.grown || r.recording {
+		return
+	}
+	if r.large.Add(1) > maxLarge {
+		r.large.Add(-1)
+		return
+	}
+	r.grown = true
+	r.grow(largeRead)
+}
+
+// close gives back what counts.
+func (r *reader) close() {
+	if r.grown {
+		r.grown = false
+		r.large.Add(-1)
+	}
 }
 
 // grow changes the buffer's size.
@@ -77,8 +106,8 @@ func (r *reader) next(n int) ([]byte, error) {
 			}
 			return nil, err
 		}
-		if r.w == len(r.buf) && len(r.buf) < largeRead && !r.recording {
-			r.grow(largeRead)
+		if r.w == len(r.buf) {
+			r.enlarge()
 		}
 	}
 	p := r.buf[r.r : r.r+n]
@@ -101,13 +130,10 @@ func (r *reader) fill(p []byte) error {
 			return nil
 		}
 		var err error
-		if len(p) >= directRead {
+		if len(p) >= min(directRead, len(r.buf)) {
 			n, err = r.src.Read(p)
 			p = p[n:]
 		} else {
-			if len(r.buf) < largeRead {
-				r.grow(largeRead)
-			}
 			r.r = 0
 			r.w, err = r.src.Read(r.buf)
 		}
@@ -121,9 +147,7 @@ func (r *reader) fill(p []byte) error {
 // comes instead is refused before its body is read.
 func (r *reader) frame(f *inFrame, allowed func(tag) bool) error {
 	*f = inFrame{}
-	if cap(r.scratch) > keepScratch {
-		r.scratch = nil
-	}
+	r.forget()
 	if r.gcm != nil {
 		return r.secureFrame(f, allowed)
 	}
@@ -154,6 +178,41 @@ func (r *reader) frame(f *inFrame, allowed func(tag) bool) error {
 	return r.body(f)
 }
 
+// begin prepares for total bytes of a message, n of them in the scratch
+// memory. What total stands for is promised until end is called.
+func (r *reader) begin(total, n int) error {
+	if r.budget != nil {
+		if err := r.budget.reserve(total, r.stop); err != nil {
+			return err
+		}
+	}
+	if r.slowed = r.w-r.r < total; r.slowed {
+		r.slow(total)
+	}
+	if cap(r.scratch) < n {
+		r.scratch = r.pool.get(n)
+	}
+	r.scratch = r.scratch[:n]
+	return nil
+}
+
+func (r *reader) end(total int) {
+	if r.slowed {
+		r.slow(0)
+	}
+	if r.budget != nil {
+		r.budget.unreserve(total)
+	}
+}
+
+// forget gives up scratch memory that is too large to be kept.
+func (r *reader) forget() {
+	if cap(r.scratch) > keepScratch {
+		r.pool.put(r.scratch)
+		r.scratch = nil
+	}
+}
+
 func unexpected(err error) error {
 	if err == io.EOF {
 		return io.ErrUnexpectedEOF
@@ -165,19 +224,10 @@ func unexpected(err error) error {
 func (r *reader) body(f *inFrame) error {
 	f.payload = append(f.head[:0], f.payload...)
 	n := f.lens[1] + f.lens[2]
-	if r.w-r.r < n+f.lens[3] {
-		r.slow(n + f.lens[3])
-		defer r.slow(0)
+	if err := r.begin(n+f.lens[3], n); err != nil {
+		return err
 	}
-	if cap(r.scratch) < n {
-		if n > keepScratch {
-			if err := r.admit(n); err != nil {
-				return err
-			}
-		}
-		r.scratch = make([]byte, n, n+n/4)
-	}
-	r.scratch = r.scratch[:n]
+	defer r.end(n + f.lens[3])
 	if err := r.fill(r.scratch); err != nil {
 		return err
 	}
@@ -232,10 +282,6 @@ func (r *reader) readData(f *inFrame) (crc uint32, err error) {
 	crc = emptyCRC
 	for left := f.lens[3]; left > 0; {
 		n := min(left, wire.MaxBuf)
-		if err := r.admit(n); err != nil {
-			f.drop()
-			return 0, err
-		}
 		b := r.arena.NewBuf(n)
 		p := b.Bytes()[:n]
 		for len(p) > 0 {
@@ -292,19 +338,10 @@ func (r *reader) secureBody(f *inFrame) error {
 	for _, l := range f.lens[1:f.nseg] {
 		n += padded(l)
 	}
-	if r.w-r.r < n {
-		r.slow(n)
-		defer r.slow(0)
+	if err := r.begin(n+f.lens[3], n); err != nil {
+		return err
 	}
-	if n > keepScratch {
-		if err := r.admit(n); err != nil {
-			return err
-		}
-	}
-	if cap(r.scratch) < n {
-		r.scratch = make([]byte, n)
-	}
-	r.scratch = r.scratch[:n]
+	defer r.end(n + f.lens[3])
 	if err := r.fill(r.scratch); err != nil {
 		return err
 	}
@@ -318,10 +355,6 @@ func (r *reader) secureBody(f *inFrame) error {
 		return err
 	}
 	for left := p[:f.lens[3]]; len(left) > 0; {
-		if err := r.admit(min(len(left), wire.MaxBuf)); err != nil {
-			f.drop()
-			return err
-		}
 		b := r.arena.NewBuf(min(len(left), wire.MaxBuf))
 		m := copy(b.Bytes(), left)
 		f.data.Append(b, 0, m)

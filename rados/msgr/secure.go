@@ -96,6 +96,11 @@ func (s *gcmStream) sealControl(b []byte, t tag, payload []byte) []byte {
 	return s.sealHead(b, preamble{tag: t, nseg: 1, lens: [maxSegments]int{len(payload)}}, payload)
 }
 
+// sealedSize is the length of a message's frame at most.
+func sealedSize(f *outFrame) int {
+	return secureFirst + padded(f.front-frontOffset) + padded(f.data.Len()) + gcmBlock + gcmTag
+}
+
 // sealMessage appends a message's frame.
 func (s *gcmStream) sealMessage(b []byte, f *outFrame, ack uint64) []byte {
 	h := f.preamble()

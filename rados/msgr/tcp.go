@@ -50,10 +50,11 @@ const (
 	defaultSessions  = 20_000
 	defaultIdle      = 15 * time.Minute
 
-	maxQueued  = 64 << 10        // messages waiting in one session
-	flushTime  = 5 * time.Second // Close waits so long for what was sent
-	lingerTime = time.Second     // and so long for the peer to see its end
-	stallTime  = time.Minute     // a write, or a frame begun, that makes no progress
+	maxLarge   = 512              // readers with a large buffer
+	maxQueued  = 64 << 10         // messages waiting in one session
+	flushTime  = 5 * time.Second  // Close waits so long for what was sent
+	lingerTime = time.Second      // and so long for the peer to see its end
+	stallTime  = 30 * time.Second // a write, or a frame begun, that makes no progress
 )
 
 var (
@@ -97,7 +98,9 @@ type TCP struct {
 	globalSeq atomic.Uint64
 	frames    sync.Pool // of *outFrame
 	budget    budget
-	warned    sync.Map // string -> *atomic.Int64, when a warning was last written
+	scratch   scratchPool
+	large     atomic.Int64 // readers with a large buffer
+	warned    sync.Map     // string -> *atomic.Int64, when a warning was last written
 
 	// Replaced in tests.
 	minRedial, maxRedial time.Duration
@@ -130,7 +133,7 @@ func NewTCP(o TCPOptions) *TCP {
 	setDefault(&o.Idle, defaultIdle)
 	t := &TCP{opts: o, log: o.Log, minRedial: minRedial, maxRedial: maxRedial,
 		listeners: map[*tcpListener]struct{}{}, dialled: map[*tcpConn]struct{}{}}
-	t.budget = budget{arena: o.Arena, limit: o.RecvBytes, turn: make(chan struct{}, 1)}
+	t.budget = budget{arena: o.Arena, limit: o.RecvBytes, turn: make(chan struct{}, 1), waits: &t.Metrics.RecvWaits}
 	t.dial = func(ctx context.Context, addr string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 	}
@@ -282,43 +285,4 @@ func (t *TCP) warn(what string, args ...any) {
 		return
 	}
 	t.log.Warn(what, args...)
-}
-
-// budget bounds the memory of data received from clients. Whoever waits for
-// it waits in line, and only the first looks.
-type budget struct {
-	arena *wire.Arena
-	limit int64
-	turn  chan struct{}
-}
-
-// budgetPoll is how often the first in line looks for memory.
-const budgetPoll = time.Millisecond
-
-// wait returns once there is memory for n more bytes, or nothing is in use,
-// and whether it had to wait.
-func (b *budget) wait(n int, stop <-chan struct{}) (waited bool, err error) {
-	room := func() bool {
-		used := b.arena.InUse()
-		return used == 0 || used+int64(n) <= b.limit
-	}
-	if room() {
-		return false, nil
-	}
-	select {
-	case b.turn <- struct{}{}:
-		defer func() { <-b.turn }()
-	case <-stop:
-		return true, errClosed
-	}
-	tick := time.NewTicker(budgetPoll)
-	defer tick.Stop()
-	for !room() {
-		select {
-		case <-tick.C:
-		case <-stop:
-			return true, errClosed
-		}
-	}
-	return true, nil
 }

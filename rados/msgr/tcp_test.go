@@ -28,6 +28,10 @@ func TestTCP(t *testing.T) {
 	msgrtest.Run(t, func(t *testing.T) msgr.Network { return newTCP(t, msgr.TCPOptions{}) })
 }
 
+func TestTCPSecure(t *testing.T) {
+	msgrtest.Run(t, func(t *testing.T) msgr.Network { return msgr.Sealed{Network: newTCP(t, msgr.TCPOptions{})} })
+}
+
 func TestJoin(t *testing.T) {
 	msgrtest.Run(t, func(t *testing.T) msgr.Network {
 		return msgr.Join(msgr.NewLocal(), newTCP(t, msgr.TCPOptions{}))

@@ -2,6 +2,7 @@ package rados_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,7 +13,10 @@ import (
 	"time"
 
 	"github.com/spirula/spirula/rados"
+	"github.com/spirula/spirula/rados/cephx"
+	"github.com/spirula/spirula/rados/msgr"
 	"github.com/spirula/spirula/rados/radostest"
+	"github.com/spirula/spirula/rados/wire"
 )
 
 // dialReal connects to the cluster whose ceph.conf SPIRULA_CEPH_CONF names,
@@ -139,4 +143,104 @@ func TestFaultsReal(t *testing.T) {
 	}
 	m := &c.Metrics
 	t.Logf("%d appends, %d resets, %d resent, %d maps, %d backoffs, %d late", total.Load(), m.Resets.Load(), m.Resent.Load(), m.Maps.Load(), m.Blocks.Load(), m.Late.Load())
+}
+
+// TestModesReal connects in each protection.
+func TestModesReal(t *testing.T) {
+	admin := dialReal(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	name := fmt.Sprint("modes-", admin.ID())
+	if err := admin.CreatePool(ctx, name, rados.PoolOptions{PGNum: 4}); err != nil {
+		t.Fatal(err)
+	}
+	defer admin.DeletePool(ctx, name)
+	for _, mode := range []msgr.Mode{msgr.ModeCRC, msgr.ModeSecure} {
+		conf, err := rados.ReadConfig(os.Getenv("SPIRULA_CEPH_CONF"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		conf.MonModes, conf.OSDModes = []msgr.Mode{mode}, []msgr.Mode{mode}
+		c, err := rados.Dial(ctx, conf, nil)
+		if err != nil {
+			t.Fatalf("mode %d: %v", mode, err)
+		}
+		x, err := c.IOCtx(ctx, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, 3<<20+5)
+		if err := x.WriteFull(ctx, "o", b); err != nil {
+			t.Errorf("mode %d: %v", mode, err)
+		}
+		if got, err := x.ReadAll(ctx, "o"); err != nil || len(got) != len(b) {
+			t.Errorf("mode %d: %d bytes, %v", mode, len(got), err)
+		}
+		c.Close()
+	}
+}
+
+// TestRefusedReal wants a wrong key to be said at once.
+func TestRefusedReal(t *testing.T) {
+	dialReal(t)
+	conf, err := rados.ReadConfig(os.Getenv("SPIRULA_CEPH_CONF"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if conf.Auth != rados.AuthCephx {
+		t.Skip("everybody is believed")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	conf.Key = cephx.GenerateKey(time.Now())
+	if _, err = rados.Dial(ctx, conf, nil); !errors.Is(err, wire.EACCES) && !errors.Is(err, wire.EPERM) || ctx.Err() != nil {
+		t.Errorf("wrong key: %v", err)
+	}
+	conf.Name.ID = "nobody"
+	if _, err = rados.Dial(ctx, conf, nil); !errors.Is(err, wire.EACCES) && !errors.Is(err, wire.EPERM) || ctx.Err() != nil {
+		t.Errorf("unknown name: %v", err)
+	}
+}
+
+// TestTicketsReal lives through several lifetimes of its tickets, with sessions
+// that break all the while. It takes minutes: SPIRULA_CEPH_LONG=1 asks for it.
+func TestTicketsReal(t *testing.T) {
+	if os.Getenv("SPIRULA_CEPH_LONG") != "1" {
+		t.Skip("set SPIRULA_CEPH_LONG=1 to run this")
+	}
+	admin := dialReal(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	for _, cmd := range []map[string]any{
+		{"prefix": "config set", "who": "mon", "name": "auth_service_ticket_ttl", "value": "20"},
+		{"prefix": "config set", "who": "osd", "name": "ms_inject_socket_failures", "value": "100"},
+	} {
+		if _, err := admin.MonCommand(ctx, cmd, nil); err != nil {
+			t.Skip(err)
+		}
+		defer admin.MonCommand(ctx, map[string]any{"prefix": "config rm", "who": cmd["who"], "name": cmd["name"]}, nil)
+	}
+	name := fmt.Sprint("tickets-", admin.ID())
+	if err := admin.CreatePool(ctx, name, rados.PoolOptions{PGNum: 4}); err != nil {
+		t.Fatal(err)
+	}
+	defer admin.DeletePool(ctx, name)
+	c := dialReal(t)
+	x, err := c.IOCtx(ctx, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slowest := time.Duration(0)
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); {
+		began := time.Now()
+		if err := x.Append(ctx, "o", []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		slowest = max(slowest, time.Since(began))
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Logf("the slowest of %d appends took %v; %d resets", c.Metrics.Answered.Load(), slowest, c.Metrics.Resets.Load())
+	if slowest > 30*time.Second {
+		t.Errorf("an append took %v", slowest)
+	}
 }

@@ -180,6 +180,11 @@ func (g *generator) next() *rados.Op {
 		}
 		return op
 	}
+	for i := range op.Ops { // a Ceph says ENOENT to a comparison with an omap that is new in the vector
+		if op.Ops[i].Code == wire.OpOmapCmp {
+			op.Ops[0], op.Ops[i] = op.Ops[i], op.Ops[0]
+		}
+	}
 	if g.rng.IntN(20) == 0 && len(g.snaps) < 10 {
 		g.last += wire.SnapID(1 + g.rng.IntN(3))
 		g.snaps = append([]wire.SnapID{g.last}, g.snaps...)

@@ -230,7 +230,7 @@ func parseU64(b []byte) uint64 {
 }
 
 func (v *vector) omapCmp(op *wire.Op) int32 {
-	if v.cur == nil || v.obj == nil && v.cur.omap.Len()+len(v.cur.header) > 0 { // as Ceph: also of an omap that is new in this vector
+	if v.cur == nil {
 		return errENOENT
 	}
 	for _, a := range op.OmapCmps {

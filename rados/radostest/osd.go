@@ -105,6 +105,7 @@ type OSD struct {
 	cur    *clustermap.OSDMap
 	held   []heldOp // of epochs that we don't have yet
 	fate   func(*wire.MOSDOp) Fate
+	hook   func(msgr.Conn, wire.Message) bool
 	queue  chan heldOp        // nil: requests are run inline
 	broken map[msgr.Conn]bool // whose further requests are lost
 	closed bool
@@ -147,6 +148,15 @@ func (o *OSD) SetFate(fn func(*wire.MOSDOp) Fate) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.fate = fn
+}
+
+// SetHook has fn called with every message before anything else; what it
+// returns true for is done with. Requests reach it in the order in which they
+// are served. nil ends it.
+func (o *OSD) SetHook(fn func(c msgr.Conn, m wire.Message) bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.hook = fn
 }
 
 // Join boots the OSD at a mon and follows the mon's maps from then on.
@@ -223,6 +233,12 @@ func (o *OSD) Reset(msgr.Conn) {}
 func (o *OSD) Dispatch(c msgr.Conn, m wire.Message) {
 	op, ok := m.(*wire.MOSDOp)
 	if !ok {
+		o.mu.Lock()
+		hook := o.hook
+		o.mu.Unlock()
+		if hook != nil {
+			hook(c, m)
+		}
 		return
 	}
 	o.mu.Lock()
@@ -251,8 +267,11 @@ func (o *OSD) Dispatch(c msgr.Conn, m wire.Message) {
 // serve runs one request and answers it.
 func (o *OSD) serve(c msgr.Conn, op *wire.MOSDOp) {
 	o.mu.Lock()
-	fate, broken := o.fate, o.broken[c]
+	fate, hook, broken := o.fate, o.hook, o.broken[c]
 	o.mu.Unlock()
+	if hook != nil && hook(c, op) {
+		return
+	}
 	f := Serve
 	if fate != nil {
 		f = fate(op)

@@ -339,7 +339,7 @@ func TestCephMon(t *testing.T) {
 	s.cephSays([]string{"ceph version "}, "version")
 	s.cephJSON([]string{"mon", "osd"}, "node", "ls")
 	s.cephJSON([]string{"addrs", "hostname", "ceph_version"}, "mon", "metadata", name)
-	s.cephSays([]string{"Usage"}, "--help")
+	s.cephSays([]string{"usage: ceph"}, "--help")
 	s.cephFails(22, "EINVAL: invalid command", "nonsense")
 	s.cephFails(22, "EINVAL: invalid command", "osd", "nonsense")
 	s.cephFails(22, "EINVAL: invalid command", "osd", "pool", "create")

@@ -435,11 +435,11 @@ func TestRadosWithAWrongKey(t *testing.T) {
 	p := newPooled(t)
 	p.write("wrong", []byte("[client.admin]\n\tkey = AQBSdFhmAAAAABAAqKnTcZ9o3DGPXqKC9e3Kzw==\n"))
 	r := p.try("rados", "--keyring", "wrong", "lspools")
-	if r.status == 0 || !strings.Contains(r.errs, "couldn't connect to cluster") {
+	if r.status == 0 || !strings.Contains(r.errs, "failed to fetch mon config") {
 		t.Errorf("status %d\n%s%s", r.status, r.out, r.errs)
 	}
 	p.write("nobody", []byte("[client.nobody]\n\tkey = AQBSdFhmAAAAABAAqKnTcZ9o3DGPXqKC9e3Kzw==\n"))
-	if r := p.try("rados", "--keyring", "nobody", "-n", "client.nobody", "lspools"); r.status == 0 || !strings.Contains(r.errs, "couldn't connect to cluster") {
+	if r := p.try("rados", "--keyring", "nobody", "-n", "client.nobody", "lspools"); r.status == 0 || !strings.Contains(r.errs, "failed to fetch mon config") {
 		t.Errorf("status %d\n%s%s", r.status, r.out, r.errs)
 	}
 }

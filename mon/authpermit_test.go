@@ -125,3 +125,84 @@ func TestSessionCaps(t *testing.T) {
 		t.Error("who may boot as an OSD")
 	}
 }
+
+// An OSD's key comes with "osd new" and goes with the OSD.
+func TestOSDKeys(t *testing.T) {
+	r := start(t, mkfs(t, MkfsOptions{}), nil)
+	n := wire.AuthName{Type: wire.EntityOSD, ID: "0"}
+	const uuid = "00112233-4455-6677-8899-aabbccddeeff"
+	input := `{"cephx_secret": "` + givenKey + `"}`
+	for range 2 {
+		if a := r.ask(input, map[string]any{"prefix": "osd new", "uuid": uuid}); a.Result != 0 {
+			t.Fatal(a.Status)
+		}
+		if e := r.mon.Keyring()[n]; e.Key.Text() != givenKey || e.Caps["mon"] != "allow profile osd" || e.Caps["osd"] != "allow *" {
+			t.Errorf("%+v", e)
+		}
+	}
+	other := `{"cephx_secret": "` + r.must("auth print-key", "entity=client.admin") + `"}`
+	if a := r.ask(other, map[string]any{"prefix": "osd new", "uuid": uuid}); a.Result != -int32(wire.EEXIST) {
+		t.Errorf("another key: %d %s", a.Result, a.Status)
+	}
+	if a := r.ask(`{"cephx_secret": "x"}`, map[string]any{"prefix": "osd new", "uuid": uuid}); a.Result != -int32(wire.EINVAL) {
+		t.Errorf("no key: %d %s", a.Result, a.Status)
+	}
+	if a := r.ask("", map[string]any{"prefix": "osd purge", "id": 0, "yes_i_really_mean_it": true}); a.Result != 0 {
+		t.Fatal(a.Status)
+	}
+	if e, ok := r.mon.Keyring()[n]; ok {
+		t.Errorf("after the purge: %+v", e)
+	}
+}
+
+// Whoever waits when the mon ceases to lead is told so, and nothing of what
+// was asked happens.
+func TestAuthWithoutLead(t *testing.T) {
+	s := newScript(t, 0)
+	a := s.m.auth
+	n := wire.AuthName{Type: wire.EntityClient, ID: "x"}
+	var got []wire.Errno
+	put := func(v *authView) func(wire.Errno) {
+		if e := v.put(n, cephx.Entity{Key: cephx.GenerateKey(s.now)}); e != 0 {
+			t.Error(e)
+		}
+		return func(e wire.Errno) { got = append(got, e) }
+	}
+	number := func(_ uint64, e wire.Errno) { got = append(got, e) }
+	a.next = a.end
+	a.allot(number)
+	a.change(put)
+	if p := a.propose(s.now); p == nil || len(p.changes) != 2 || a.propose(s.now) != nil {
+		t.Fatalf("%+v", p)
+	}
+	a.change(put) // waits for the step under way
+	if len(got) != 0 {
+		t.Fatal("answered before it was agreed upon:", got)
+	}
+	s.m.leader = false
+	a.lead(false)
+	a.allot(number)
+	a.change(put)
+	if len(got) != 5 {
+		t.Errorf("%d answers", len(got))
+	}
+	for _, e := range got {
+		if e != wire.EAGAIN {
+			t.Errorf("answers %v", got)
+		}
+	}
+	if _, ok := a.ring[n]; ok || len(a.shared.Load().ring) != 2 {
+		t.Error("it happened nevertheless")
+	}
+	s.m.leader = true
+	for range maxAuthWaiting + 1 {
+		a.next = a.end
+		a.allot(number)
+	}
+	for range maxAuthOps + 1 {
+		a.change(put)
+	}
+	if len(a.waiting) != maxAuthWaiting || len(a.ops) != maxAuthOps || len(got) != 7 {
+		t.Errorf("%d and %d wait, %d answers", len(a.waiting), len(a.ops), len(got))
+	}
+}

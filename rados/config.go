@@ -17,7 +17,7 @@ import (
 // Limits of a configuration file.
 const (
 	maxConfig    = 4 << 20 // bytes
-	maxExpansion = 10      // variables within variables
+	maxExpansion = 1000    // variables expanded in one setting, those within others included
 )
 
 // The ways of proving who one is, as Config.Auth has them.
@@ -190,24 +190,24 @@ func expandAll(v map[string]string, path string, name wire.AuthName) map[string]
 	if _, ok := v["keyring"]; !ok {
 		v["keyring"] = "/etc/ceph/$cluster.$name.keyring,/etc/ceph/$cluster.keyring,/etc/ceph/keyring,/etc/ceph/keyring.bin"
 	}
-	var expand func(s string, depth int) string
-	expand = func(s string, depth int) string {
-		if depth > maxExpansion || !strings.Contains(s, "$") || len(s) > maxConfig {
-			return s
-		}
+	left := 0
+	var expand func(s string) string
+	expand = func(s string) string {
 		return os.Expand(s, func(k string) string {
 			if val, ok := vars[k]; ok {
 				return val
 			}
-			if val, ok := v[settingName(k)]; ok && len(val) < 4096 {
-				return expand(val, depth+maxExpansion/2)
+			if val, ok := v[settingName(k)]; ok && left > 0 && len(val) <= maxExpansion {
+				left--
+				return expand(val)
 			}
 			return "$" + k
 		})
 	}
 	out := make(map[string]string, len(v))
 	for k, val := range v {
-		out[k] = expand(val, 0)
+		left = maxExpansion
+		out[k] = expand(val)
 	}
 	return out
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/spirula/spirula/mon"
+	"github.com/spirula/spirula/osd"
 	"github.com/spirula/spirula/rados"
 	"github.com/spirula/spirula/rados/cephx"
 	"github.com/spirula/spirula/rados/msgr"
@@ -60,7 +61,7 @@ func newAccess(flag, mon, auth string, log *slog.Logger) (*access, error) {
 
 // newRemoteAccess prepares the network of a process whose mons are others.
 func newRemoteAccess(mons []wire.Addr, auth string, log *slog.Logger) *access {
-	tcp := msgr.NewTCP(msgr.TCPOptions{Log: log})
+	tcp := msgr.NewTCP(msgr.TCPOptions{Registry: wire.NewRegistry(osd.Codecs()), Log: log})
 	return &access{outer: tcp, net: tcp, monAddrs: mons, auth: auth}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"math"
 	"net/netip"
 	"path/filepath"
 	"time"
@@ -72,7 +73,7 @@ func startOSD(o osdOptions) (_ *osdDaemon, err error) {
 		Net: o.access.net, Addrs: o.access.monAddrs, Auth: o.member.auth(), Name: wire.EntityName{Type: wire.EntityOSD, Num: int64(o.id)}, MyAddr: addr, Log: log,
 	})
 	d.osd, err = osd.New(osd.Options{
-		ID: o.id, UUID: o.uuid, Store: d.store, Network: o.access.net, Mon: d.session, Addr: addr,
+		ID: o.id, Weight: weight(d.store.Statfs().Total), UUID: o.uuid, Store: d.store, Network: o.access.net, Mon: d.session, Addr: addr,
 		Auth: o.member.serviceAuth(), PeerAuth: o.member.auth(), Host: o.host, Log: log, Fatal: o.fatal,
 	})
 	if err != nil {
@@ -83,6 +84,11 @@ func startOSD(o osdOptions) (_ *osdDaemon, err error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+// weight is a size as the CRUSH map counts it, in TiB as 16.16 fixed point.
+func weight(bytes int64) uint32 {
+	return uint32(min(max(bytes>>24, 1), math.MaxUint32))
 }
 
 func openStoreDir(dir *dataDir) (disk.Disk, error) {

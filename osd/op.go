@@ -177,10 +177,12 @@ func (o *op) fail(e wire.Errno, joined []*pg.Write) {
 	}
 }
 
-// finishRead gives the lock back and answers, unless the PG moved on.
+// finishRead answers, unless the PG moved on, and gives the lock back: who
+// comes next at the object is answered later.
 func (o *op) finishRead() {
 	g, b, d := o.group, o.object, o.osd
-	result := o.out.Result
+	result, results := o.out.Result, o.out.Results
+	user := o.out.Object.Info.UserVersion
 	g.mu.Lock()
 	stale := g.core.Since() != o.since || !g.core.Active()
 	var letters []letter
@@ -193,33 +195,34 @@ func (o *op) finishRead() {
 			result = -int32(e)
 		}
 	}
-	b.readers--
-	user := o.out.Object.Info.UserVersion
-	missing := result == -int32(wire.ENOENT) && (o.req.Snap != wire.NoSnap || !b.state.Live())
-	g.leave(b)
-	g.finished(o)
-	g.mu.Unlock()
-	results := o.out.Results
-	if missing {
+	if result == -int32(wire.ENOENT) && (o.req.Snap != wire.NoSnap || !b.state.Live()) {
 		// Ceph refuses such before the first operation.
 		user, results = 0, results[:0]
 	}
+	g.mu.Unlock()
 	reply := o.reply(result, results, wire.EVersion{}, user)
 	if stale {
 		reply.Release()
-		d.drop(o)
-		return
+		d.Metrics.Dropped.Add(1)
+	} else {
+		d.Metrics.Reads.Add(1)
+		n := 0
+		for i := range reply.Results {
+			n += reply.Results[i].Data.Len()
+		}
+		d.Metrics.ReadBytes.Add(int64(n))
+		g.counts.read(n)
+		o.send(reply)
 	}
-	d.Metrics.Reads.Add(1)
-	n := 0
-	for i := range reply.Results {
-		n += reply.Results[i].Data.Len()
+	g.mu.Lock()
+	b.readers--
+	g.leave(b)
+	g.finished(o)
+	g.mu.Unlock()
+	if !stale {
+		d.post(letters)
+		o.startNotifies()
 	}
-	d.Metrics.ReadBytes.Add(int64(n))
-	g.counts.read(n)
-	o.send(reply)
-	d.post(letters)
-	o.startNotifies()
 	o.done()
 }
 

@@ -13,9 +13,9 @@ import (
 // Bounds of a handshake.
 const (
 	handshakeTime = 10 * time.Second
-	maxHandshake  = 128 << 10 // bytes received until authentication is done
-	maxAuthRounds = 8         // messages of authentication
-	maxBanner     = 1 << 10   // bytes after a banner's length
+	maxHandshake  = 64 << 10 // bytes received until authentication is done
+	maxAuthRounds = 8        // messages of authentication
+	maxBanner     = 1 << 10  // bytes after a banner's length
 )
 
 // Features of messenger v2 in the banner, and those of sessions.

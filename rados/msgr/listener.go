@@ -27,10 +27,22 @@ type tcpListener struct {
 
 	mu       sync.Mutex
 	closed   bool
-	halfOpen list.List // of net.Conn, the oldest first
+	halfOpen list.List // of *halfOpen, the oldest first
 	sessions map[*tcpConn]struct{}
 	peers    map[wire.Addr]*tcpConn // lossless sessions, by the peer's address
 	peerAuth ClientAuth             // as Connect last had it; nil: peers must dial
+}
+
+// halfOpen is a connection whose handshake is under way.
+type halfOpen struct {
+	c      net.Conn
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
+func (h *halfOpen) drop() {
+	h.cancel()
+	h.c.Close()
 }
 
 func newListener(t *TCP, me wire.EntityName, addr wire.Addr, d Dispatcher, auth ServerAuth, nl net.Listener) *tcpListener {
@@ -81,27 +93,29 @@ func (l *tcpListener) begin(nc net.Conn) {
 		nc.Close()
 		return
 	}
-	var oldest net.Conn
+	var oldest *halfOpen
 	if l.halfOpen.Len() >= l.net.opts.HalfOpen {
-		oldest = l.halfOpen.Remove(l.halfOpen.Front()).(net.Conn)
+		oldest = l.halfOpen.Remove(l.halfOpen.Front()).(*halfOpen)
 		l.net.Metrics.HalfOpenDropped.Add(1)
 	}
-	place := l.halfOpen.PushBack(nc)
-	l.work.Go(func() { l.serve(nc, place) })
+	h := &halfOpen{c: nc}
+	h.ctx, h.cancel = context.WithTimeout(l.ctx, handshakeTime)
+	place := l.halfOpen.PushBack(h)
+	l.work.Go(func() { l.serve(h, place) })
 	l.mu.Unlock()
 	if oldest != nil {
 		l.net.warn("too many connections are not authenticated: the oldest is closed", "addr", l.addr)
-		oldest.Close()
+		oldest.drop()
 	}
 }
 
 // serve is a connection's goroutine.
-func (l *tcpListener) serve(nc net.Conn, place *list.Element) {
+func (l *tcpListener) serve(h *halfOpen, place *list.Element) {
+	nc := h.c
 	nc.SetDeadline(time.Now().Add(handshakeTime))
-	ctx, cancel := context.WithTimeout(l.ctx, handshakeTime)
 	k := l.net.newLink(nc)
-	c, err := l.handshake(ctx, k)
-	cancel()
+	c, err := l.handshake(h.ctx, k)
+	h.cancel()
 	l.mu.Lock()
 	l.halfOpen.Remove(place)
 	l.mu.Unlock()
@@ -149,7 +163,7 @@ func (l *tcpListener) Close() {
 	l.closed = true
 	l.cancel()
 	for e := l.halfOpen.Front(); e != nil; e = e.Next() {
-		e.Value.(net.Conn).Close()
+		e.Value.(*halfOpen).drop()
 	}
 	open := make([]*tcpConn, 0, len(l.sessions))
 	for c := range l.sessions {

@@ -3,7 +3,8 @@
 // A Network is one way of carrying. Local, the in-process one, hands the
 // message struct to the receiver's Dispatcher on the sender's goroutine. TCP
 // speaks messenger v2.1: encoding happens at its socket and nowhere else, so
-// nothing above this package knows which of them is in use.
+// nothing above this package knows which of them is in use. Join puts both
+// behind one address. Package msgrtest has the suite that all of them pass.
 //
 // # What a sender may expect
 //
@@ -13,12 +14,41 @@
 //
 // # What a Dispatcher must keep to
 //
-// Dispatch runs inline, on the sender's stack. It may take the mutex of a
-// placement group or session; it must not wait for a disk, for a throttle, or
-// for another message. It must not send on a Conn while it holds a lock that
-// its peer's Dispatch could want: collect, unlock, send. A reply is dispatched
-// the same way, so the receiver of a reply only completes a waiting operation
-// or puts the message into an inbox of its own.
+// Dispatch runs inline, on the sender's stack or on the goroutine that reads
+// the connection. It may take the mutex of a placement group or session; it
+// must not wait for a disk, for a throttle, or for another message. It must
+// not send on a Conn while it holds a lock that its peer's Dispatch could
+// want: collect, unlock, send. A reply is dispatched the same way, so the
+// receiver of a reply only completes a waiting operation or puts the message
+// into an inbox of its own.
+//
+// # TCP
+//
+// A frame is a preamble of 32 bytes, up to four segments, checksums (ModeCRC)
+// or tags (ModeSecure); frame.go and secure.go have the layout. A connection
+// begins with banners and HELLOs, then a ServerAuth and a ClientAuth exchange
+// what they want, both sign what they have received, and idents make the
+// session. A connection that does anything else is closed, counted in Metrics
+// and logged, one line for each kind of trouble in ten seconds.
+//
+// A lossy session ends with its connection. That between two OSDs or two mons
+// does not: what the peer has not acknowledged is kept and sent again over
+// the next connection, which either end may dial; of two dials at once that of
+// the lower address counts. There is one such session between two listeners.
+// Its connection is closed when nobody uses it, and dialled again when somebody
+// does. Peers that have nothing to tell each other for long forget the session.
+//
+// Send encodes and queues. One goroutine writes what is queued in batches, with
+// one system call each; Data is never copied on the way out, and read from the
+// socket straight into Bufs on the way in. What waits is bounded for each
+// session (TCPOptions.SendBytes), what clients send in sum (RecvBytes), as are
+// handshakes under way, sessions, and the time for each of them. What other
+// daemons send waits for no memory: two daemons that wait for each other's
+// would stand still.
+//
+// Conn.Close returns at once; what was sent before goes out in the background,
+// within flushTime, and the peer hears of the end behind it. Listener.Close and
+// TCP.Close wait for that.
 package msgr
 
 import (

@@ -147,6 +147,9 @@ func (l *tcpListener) takeOver(k *link, info *peerInfo, id *wire.Ident) (*tcpCon
 	c.adopting = nil
 	defer c.kick()
 	if err != nil {
+		if !c.stood && !c.dialled {
+			c.fail(err) // nobody knows it yet
+		}
 		return nil, err
 	}
 	c.clientCookie, c.serverCookie, c.connectSeq = id.Cookie, cookie, 0

@@ -22,6 +22,7 @@ type fakeMon struct {
 	subs   map[int]func(*wire.MOSDMap)
 	nsub   int
 	purged map[wire.PGID]map[wire.SnapID]bool
+	failed []int32 // reported, but for what osd.2 says
 }
 
 func newFakeMon(t testing.TB, osds int) *fakeMon {
@@ -91,6 +92,12 @@ func (f *fakeMon) Send(m wire.Message) error {
 				inc.NewUpThru[m.OSD] = thru
 			}
 		})
+	case *wire.MOSDFailure:
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if m.FailedFor > 0 && m.Reporter != 2 {
+			f.failed = append(f.failed, m.Target)
+		}
 	case *wire.MOSDPGTemp:
 		go f.change(func(cur *clustermap.OSDMap, inc *clustermap.Incremental) {
 			for id, osds := range m.Temp {
@@ -133,6 +140,7 @@ type cluster struct {
 	pool int64
 	cl   *client
 
+	grace time.Duration
 	fatal func(error) // what the daemons are given
 }
 
@@ -142,6 +150,7 @@ type clusterOptions struct {
 	pgs   uint32
 	model storetest.ModelOptions
 	net   msgr.Network // nil: a Local
+	grace time.Duration
 }
 
 func newCluster(t testing.TB, o clusterOptions) *cluster {
@@ -154,7 +163,7 @@ func newCluster(t testing.TB, o clusterOptions) *cluster {
 	if o.net == nil {
 		o.net = msgr.NewLocal()
 	}
-	c := &cluster{t: t, mon: newFakeMon(t, o.osds), net: o.net}
+	c := &cluster{t: t, mon: newFakeMon(t, o.osds), net: o.net, grace: o.grace}
 	for i := range o.osds {
 		m := storetest.NewModel(o.model)
 		t.Cleanup(func() { m.Close() })
@@ -172,7 +181,7 @@ func newCluster(t testing.TB, o clusterOptions) *cluster {
 func (c *cluster) start(i int) {
 	c.t.Helper()
 	d, err := New(Options{ID: int32(i), UUID: wire.FSID{2, byte(i)}, Store: c.mods[i], Network: c.net, Mon: c.mon,
-		Report: 20 * time.Millisecond, Fatal: c.fatal})
+		Report: 20 * time.Millisecond, Fatal: c.fatal, HeartbeatGrace: c.grace})
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -232,11 +232,11 @@ func (v *vector) writeOp(op *wire.Op) wire.Errno {
 	switch {
 	case seq < info.TruncateSeq && op.Off+uint64(d.Len()) > info.Size:
 		if op.Off >= info.Size {
-			d = wire.Data{}
-		} else {
-			d = d.Slice(0, int(info.Size-op.Off))
-			v.owned = append(v.owned, d)
+			v.touch()
+			return 0
 		}
+		d = d.Slice(0, int(info.Size-op.Off))
+		v.owned = append(v.owned, d)
 	case seq > info.TruncateSeq:
 		if e := v.truncate(size); e != 0 {
 			return e

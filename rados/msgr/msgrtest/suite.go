@@ -48,6 +48,13 @@ func (e *entity) Reset(c msgr.Conn) {
 	e.changed = make(chan struct{})
 }
 
+// answers has f called with every message.
+func (e *entity) answers(f func(msgr.Conn, wire.Message)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.answer = f
+}
+
 // until waits for cond, which runs under the entity's mutex.
 func (e *entity) until(t *testing.T, what string, cond func() bool) {
 	t.Helper()
@@ -196,7 +203,7 @@ func testOrder(t *testing.T, p *pair) {
 }
 
 func testAnswer(t *testing.T, p *pair) {
-	p.server.answer = func(c msgr.Conn, m wire.Message) { c.Send(msg(m.(*wire.MMonGetVersion).TID + 100)) }
+	p.server.answers(func(c msgr.Conn, m wire.Message) { c.Send(msg(m.(*wire.MMonGetVersion).TID + 100)) })
 	p.conn.Send(msg(7))
 	p.user.until(t, "answer", func() bool { return len(p.user.got) == 1 && p.user.got[0] == 107 })
 }
@@ -243,7 +250,7 @@ func testListenerClose(t *testing.T, p *pair) {
 }
 
 func testCloseInside(t *testing.T, p *pair) {
-	p.server.answer = func(c msgr.Conn, m wire.Message) { c.Close() }
+	p.server.answers(func(c msgr.Conn, m wire.Message) { c.Close() })
 	p.conn.Send(msg(1))
 	p.user.until(t, "reset", func() bool { return len(p.user.resets) == 1 })
 }

@@ -2,6 +2,7 @@ package rados
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,7 +42,7 @@ func (c *Client) DeletePool(ctx context.Context, name string) error {
 // gives is a barrier (SetBarrier) that has the same effect for other clients.
 func (c *Client) Blocklist(ctx context.Context, addr wire.Addr, expire time.Duration) (wire.Epoch, error) {
 	cmd := map[string]any{"prefix": "osd blocklist", "blocklistop": "add",
-		"addr": strings.TrimPrefix(addr.String(), "v2:"), "expire": expire.Seconds()}
+		"addr": strings.TrimPrefix(addr.String(), "v2:"), "expire": json.RawMessage(strconv.FormatFloat(expire.Seconds(), 'f', 3, 64))} // a Ceph wants a point in it
 	if err := c.change(ctx, "rados.blocklist", addr.String(), cmd); err != nil {
 		return 0, err
 	}

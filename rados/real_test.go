@@ -44,9 +44,10 @@ func dialReal(t *testing.T) *rados.Client {
 func TestSuiteReal(t *testing.T) { radostest.Suite(t, dialReal(t), 400) }
 
 // TestFaultsReal appends numbers to a few objects while sessions break and
-// OSDs die, and reads them back: each is there once, in order. SPIRULA_CEPH_RUN
-// names a program that is run with "down ID" and "up ID" to stop and start an
-// OSD; without it only sessions break, if the cluster can inject that.
+// daemons die, and reads them back: each is there once, in order.
+// SPIRULA_CEPH_RUN names a program that is run with "down" or "up" and a daemon
+// ("osd.0", "mon.a") to stop and start it; without it only sessions break, if
+// the cluster can inject that.
 func TestFaultsReal(t *testing.T) {
 	c := dialReal(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
@@ -82,9 +83,9 @@ func TestFaultsReal(t *testing.T) {
 	var faults sync.WaitGroup
 	if run := os.Getenv("SPIRULA_CEPH_RUN"); run != "" {
 		faults.Go(func() {
-			for i := range 3 {
+			for _, daemon := range []string{"osd.0", "mon.a", "osd.1", "osd.2"} {
 				for _, what := range []string{"down", "up"} {
-					if out, err := exec.Command(run, what, fmt.Sprint(i)).CombinedOutput(); err != nil {
+					if out, err := exec.Command(run, what, daemon).CombinedOutput(); err != nil {
 						t.Errorf("%s: %v\n%s", what, err, out)
 					}
 					time.Sleep(3 * time.Second)
@@ -242,5 +243,84 @@ func TestTicketsReal(t *testing.T) {
 	t.Logf("the slowest of %d appends took %v; %d resets", c.Metrics.Answered.Load(), slowest, c.Metrics.Resets.Load())
 	if slowest > 30*time.Second {
 		t.Errorf("an append took %v", slowest)
+	}
+}
+
+// TestBlocklistReal shuts a client out by the address that it calls its own.
+func TestBlocklistReal(t *testing.T) {
+	c, victim := dialReal(t), dialReal(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	name := fmt.Sprint("blocklist-", c.ID())
+	if err := c.CreatePool(ctx, name, rados.PoolOptions{PGNum: 4}); err != nil {
+		t.Fatal(err)
+	}
+	defer c.DeletePool(ctx, name)
+	x, err := victim.IOCtx(ctx, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := x.Create(ctx, "o", true); err != nil {
+		t.Fatal(err)
+	}
+	gone := make(chan error, 1)
+	w, err := x.Watch(ctx, "o", rados.WatchOptions{OnError: func(err error) { gone <- err }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close(ctx)
+	ws, err := x.ListWatchers(ctx, "o")
+	if err != nil || len(ws) != 1 || ws[0].Addr.Nonce != victim.Addr().Nonce || ws[0].Addr.IP != victim.Addr().IP {
+		t.Errorf("the cluster sees %+v, %v; want %v", ws, err, victim.Addr())
+	}
+	epoch, err := c.Blocklist(ctx, victim.Addr(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := victim.WaitForMap(ctx, epoch); err != nil {
+		t.Fatal(err)
+	}
+	if err := x.WriteFull(ctx, "o", []byte("x")); wire.ErrnoOf(err) != wire.ESHUTDOWN {
+		t.Errorf("a write of a blocklisted client: %v", err)
+	}
+	select {
+	case err := <-gone:
+		if kind := wire.ErrnoOf(err); kind != wire.ESHUTDOWN && kind != wire.ENOTCONN {
+			t.Error(err)
+		}
+	case <-ctx.Done():
+		t.Error("the watch of a blocklisted client goes on")
+	}
+}
+
+// TestSecretsReal fetches an OSD's service secrets as the OSD would. The
+// keyring has to have the key of osd.0.
+func TestSecretsReal(t *testing.T) {
+	dialReal(t)
+	osd := wire.AuthName{Type: wire.EntityOSD, ID: "0"}
+	conf, err := rados.ReadConfigAs(os.Getenv("SPIRULA_CEPH_CONF"), osd)
+	if err != nil || conf.Auth != rados.AuthCephx {
+		t.Skip("no keys", err)
+	}
+	text, err := os.ReadFile(conf.Values["keyring"])
+	if err != nil {
+		t.Skip(err)
+	}
+	keys, err := cephx.ParseKeyring(text)
+	if err != nil || keys[osd].Key.IsZero() {
+		t.Skip("no key of osd.0", err)
+	}
+	auth := cephx.NewClient(osd, keys[osd].Key, cephx.ClientOptions{})
+	net := msgr.NewTCP(msgr.TCPOptions{})
+	defer net.Close()
+	s := rados.DialMon(rados.MonOptions{Net: net, Addrs: conf.MonAddrs, Name: wire.EntityName{Type: wire.EntityOSD}, Auth: auth})
+	defer s.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := s.Ready(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := auth.ServiceKeys().Wait(ctx); err != nil {
+		t.Error(err)
 	}
 }

@@ -16,7 +16,12 @@ var everyCode = []wire.OpCode{wire.OpRead, wire.OpStat, wire.OpSparseRead, wire.
 	wire.OpCmpXattr, wire.OpCall, wire.OpPGNLS, wire.OpWrite, wire.OpWriteFull, wire.OpTruncate, wire.OpZero, wire.OpDelete,
 	wire.OpAppend, wire.OpCreate, wire.OpRollback, wire.OpWatch, wire.OpOmapSetVals, wire.OpOmapSetHeader, wire.OpOmapClear,
 	wire.OpOmapRmKeys, wire.OpCopyFrom, wire.OpSetAllocHint, wire.OpWriteSame, wire.OpOmapRmKeyRange, wire.OpSetXattr,
-	wire.OpRmXattr, 0, 0xffff, 0x2fff}
+	wire.OpRmXattr, wire.OpCopyFrom2, wire.OpTrimTrunc, wire.OpUndirty, wire.OpPGNLSFilter, wire.OpInvalid, 0xffff, 0x2fff}
+
+// calls that do something with nearly any input.
+var anyCalls = [][2]string{{"lock", "lock"}, {"lock", "list_locks"}, {"hello", "say_hello"}, {"hello", "record_hello"},
+	{"hello", "turn_it_to_11"}, {"hello", "bad_writer"}, {"hello", "write_return_data"}, {"version", "read"}, {"numops", "add"},
+	{"cas", "chunk_get_ref"}, {"none", "none"}}
 
 // TestHostile runs vectors of any operations with any fields: none panics,
 // and each keeps the rules of vectors (world.run checks them).
@@ -49,7 +54,19 @@ func TestHostile(t *testing.T) {
 				if rng.IntN(2) == 0 {
 					op.Off, op.Len = small(), small()
 				}
+				switch op.Code {
+				case wire.OpCall:
+					c := anyCalls[rng.IntN(len(anyCalls))]
+					op.Name, op.Name2 = c[0], c[1]
+				case wire.OpWatch:
+					op.Watch = wire.WatchOp(rng.IntN(9))
+				}
+				op.Gen = uint32(rng.IntN(4))
+				if rng.IntN(3) > 0 {
+					op.Source = &wire.CopySource{Object: text(), Snap: wire.SnapID(num()), Flags: uint8(rng.IntN(256)), TruncateSize: num()}
+				}
 				req.Ops = append(req.Ops, op)
+				req.Copies = append(req.Copies, []*Copied{nil, {}, {Err: wire.ENOENT}, {Size: 5, Data: str("12345")}, {Size: num()}}[rng.IntN(5)])
 			}
 			out := w.run("o", req)
 			results[out.Result]++

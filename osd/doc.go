@@ -24,12 +24,51 @@
 // committed on every acting OSD waits for it, so that nothing is shown that
 // could still be undone.
 //
+// Answers about an object go out in the order of its requests, reads among
+// them. Requests with much data from a network are executed by the runner, so
+// that their connection's next request is read meanwhile; they have their
+// object's lock, and so their place, already.
+//
+// # Who may, and when
+//
+// A connection's caps are those of its ticket, read when it is first heard
+// of. A request by a newer map than ours waits for it, and what the same
+// connection sends after it waits behind it; one from before the PG's
+// interval, for another OSD's PG or a deleted pool is dropped, and the client
+// is sent the map that tells it why, each epoch once. Requests of a
+// connection that was reset are not executed, if they have not begun.
+//
+// A PG that can't serve has peers over a network hold their requests (Ceph's
+// MOSDBackoff, always for the whole PG) and drops what comes until the peer
+// says that it knows; when it serves again, or its interval ends, they are
+// told. Peers of the same process have their requests held here.
+//
+// When the map says that a pool is full, writes that make it larger fail
+// (FULL_TRY) or are dropped; near the store's own end, failsafeFull, so are
+// all that do not free space.
+//
+// # Watches and notifies
+//
+// The watches of an object are in its info (package objop); timers and
+// connections are here, made when the object is looked at, and end with the
+// PG's interval: clients come again. A watch whose client pings ends when it
+// is silent for its timeout, whatever its connection does; others when their
+// connection has been gone for so long. It is taken out by a write as any
+// other. A notify is sent to all watches that there are after it was
+// answered, again to those that connect later, and is complete when all have
+// answered or are gone, or its time is over.
+//
 // # Bounds
 //
 // Per PG: maxOps requests admitted, maxHeld waiting for admission; beyond
-// that the connection is closed, and the client comes back and resends. Object
-// contexts: maxObjects per PG beyond those in use. Requests that wait for a
-// map: maxMapWait. Writes that one goroutine submits for others: submitTurn.
+// that remote peers hold theirs, and others' connections are closed: they come
+// back and resend. Object contexts: maxObjects per PG beyond those in use.
+// Requests that wait for a map: maxMapWait. Data of all that wait:
+// maxHeldBytes. Writes that one goroutine submits for others: submitTurn.
+// Answers that wait to be sent: sessionAnswers, allAnswers. Watches:
+// maxWatches, and objop.MaxWatches of one object; notifies: maxNotifies, and
+// maxNotifyReplies of answers to each. Sources of copies fetched at a time:
+// maxCopies. Commands: maxCommands.
 //
 // # Rows
 //
@@ -40,13 +79,7 @@
 // # Lock order
 //
 // OSD.mapMu, then group.mu, then runner.mu or session.mu. None is held
-// across a call of the store, a Send, or a vector's execution.
-//
-// # Not here yet
-//
-// See package pg: recovery and backfill. A PG whose data may be on other OSDs
-// is not served until then. WATCH, NOTIFY, CALL and COPY_FROM answer
-// EOPNOTSUPP. Messages between OSDs (package pg) have no encoding yet, so they
-// pass the in-process network only. There is no backoff message: what a PG
-// can't admit is held.
+// across a call of the store or a vector's execution, nor across a Send, but
+// for backoffs: those go to remote peers only, where Send just queues, and
+// must keep their order.
 package osd

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/spirula/spirula/rados/clustermap"
+	"github.com/spirula/spirula/rados/msgr"
 	"github.com/spirula/spirula/rados/wire"
 )
 
@@ -165,9 +166,16 @@ func (c *Client) send(f *flight, again bool) error {
 	}
 	f.sent = true
 	f.msg.PG, f.msg.Epoch = wire.SPGID{PGID: f.pg, Shard: wire.NoShard}, m.Epoch
-	if conn.Send(&f.msg) != nil {
-		c.Reset(conn)
+	return c.sent(conn, conn.Send(&f.msg))
+}
+
+// sent looks at what sending gave: a session that is over is replaced, and what
+// no session would carry is the operation's error.
+func (c *Client) sent(conn msgr.Conn, err error) error {
+	if err == nil || wire.ErrnoOf(err) != wire.ENOTCONN {
+		return wire.Wrap("rados.send", "", err)
 	}
+	c.Reset(conn)
 	return nil
 }
 
@@ -196,8 +204,8 @@ func (c *Client) resend(list []*flight) {
 		if conn := c.connFor(f, m.Addr(f.osd), true); conn != nil {
 			if msg := f.again(m.Epoch); msg != nil {
 				c.Metrics.Resent.Add(1)
-				if conn.Send(msg) != nil {
-					c.Reset(conn)
+				if err := c.sent(conn, conn.Send(msg)); err != nil {
+					c.finish(f, nil, err)
 				}
 				f.dropData(msg.Ops)
 			}

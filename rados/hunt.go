@@ -66,9 +66,9 @@ func (s *MonSession) noMon(err error) {
 }
 
 // candidate is a mon that is being dialled. It is the ClientAuth of its
-// connection: candidates prove who we are one after the other, because what
-// one of them is given in return, a global id and tickets, takes the place of
-// what an earlier one was given.
+// connection: candidates prove who we are one after the other, as long as a
+// mon is not slow about it, because what one of them is given in return, a
+// global id and tickets, is worth nothing beside what another was given.
 type candidate struct {
 	msgr.ClientAuth
 	addr wire.Addr
@@ -100,11 +100,14 @@ func (h *handshake) Request() (msgr.Method, []msgr.Mode, []byte, error) {
 	mine := h.c.mine
 	h.c.mu.Unlock()
 	if !mine {
+		slow := time.NewTimer(huntTurn)
+		defer slow.Stop()
 		select {
 		case h.c.turn <- struct{}{}:
 			h.c.mu.Lock()
 			h.c.mine = true
 			h.c.mu.Unlock()
+		case <-slow.C:
 		case <-h.c.over:
 			return 0, nil, nil, wire.Errorf("rados.hunt", h.c.addr.String(), wire.ENOTCONN)
 		}
@@ -218,11 +221,7 @@ func (s *MonSession) identify(ctx context.Context, conn msgr.Conn) error {
 	s.mu.Lock()
 	s.calls[tid] = call
 	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		delete(s.calls, tid)
-		s.mu.Unlock()
-	}()
+	defer s.forget(tid)
 	if err := conn.Send(&wire.MAuth{TID: tid, Name: s.opts.Name.String()}); err != nil {
 		return err
 	}

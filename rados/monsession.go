@@ -20,6 +20,7 @@ const (
 	maxMons       = 64                    // addresses kept
 	huntParallel  = 3                     // mons dialled at a time
 	huntTime      = 3 * time.Second       // that they have to answer, times 1 to maxHuntFactor
+	huntTurn      = time.Second           // after which one authenticates beside another
 	maxHuntFactor = 10                    // reached by doubling
 	minMonBackoff = 10 * time.Millisecond // between attempts to connect
 	maxMonBackoff = 3 * time.Second
@@ -249,13 +250,12 @@ func (s *MonSession) Call(ctx context.Context, make_ func(tid uint64) wire.Messa
 	}
 	s.mu.Unlock()
 	if conn != nil {
-		conn.Send(make_(tid))
+		if err := conn.Send(make_(tid)); err != nil && wire.ErrnoOf(err) != wire.ENOTCONN {
+			s.forget(tid)
+			return nil, wire.Wrap("rados.mon", "", err)
+		}
 	}
-	defer func() {
-		s.mu.Lock()
-		delete(s.calls, tid)
-		s.mu.Unlock()
-	}()
+	defer s.forget(tid)
 	select {
 	case <-c.done:
 		return c.reply, nil
@@ -264,6 +264,12 @@ func (s *MonSession) Call(ctx context.Context, make_ func(tid uint64) wire.Messa
 	case <-ctx.Done():
 		return nil, ContextError("rados.mon", "", ctx.Err())
 	}
+}
+
+func (s *MonSession) forget(tid uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.calls, tid)
 }
 
 // Command runs a mon command: cmd is encoded as JSON and has at least a

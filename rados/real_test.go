@@ -14,6 +14,7 @@ import (
 
 	"github.com/spirula/spirula/rados"
 	"github.com/spirula/spirula/rados/cephx"
+	"github.com/spirula/spirula/rados/clustermap"
 	"github.com/spirula/spirula/rados/msgr"
 	"github.com/spirula/spirula/rados/radostest"
 	"github.com/spirula/spirula/rados/wire"
@@ -96,6 +97,12 @@ func TestFaultsReal(t *testing.T) {
 	} else {
 		time.AfterFunc(15*time.Second, func() { close(stop) })
 	}
+	split := time.AfterFunc(5*time.Second, func() {
+		for _, v := range []string{"pg_num", "pgp_num"} {
+			set(map[string]any{"prefix": "osd pool set", "pool": name, "var": v, "val": "16"})
+		}
+	})
+	defer split.Stop()
 	const objects, window = 4, 16
 	var writers sync.WaitGroup
 	var total atomic.Int64
@@ -322,5 +329,58 @@ func TestSecretsReal(t *testing.T) {
 	}
 	if err := auth.ServiceKeys().Wait(ctx); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestQuotaReal writes to a pool over its quota: an error at once, or, as
+// librados has it, later success.
+func TestQuotaReal(t *testing.T) {
+	c := dialReal(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	name := fmt.Sprint("quota-", c.ID())
+	if err := c.CreatePool(ctx, name, rados.PoolOptions{PGNum: 4}); err != nil {
+		t.Fatal(err)
+	}
+	defer c.DeletePool(ctx, name)
+	x, err := c.IOCtx(ctx, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	quota := func(n string) {
+		t.Helper()
+		cmd := map[string]any{"prefix": "osd pool set-quota", "pool": name, "field": "max_objects", "val": n}
+		if _, err := c.MonCommand(ctx, cmd, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	quota("2")
+	for i := range 3 {
+		if err := x.Create(ctx, fmt.Sprint(i), true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for x.Pool().Flags&clustermap.PoolFull == 0 {
+		if ctx.Err() != nil {
+			t.Fatal("the pool does not become full")
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if err := x.WriteFull(ctx, "0", []byte("x")); wire.ErrnoOf(err) != wire.EDQUOT {
+		t.Errorf("write: %v", err)
+	}
+	if err := x.Remove(ctx, "0"); err != nil {
+		t.Errorf("remove: %v", err)
+	}
+	forced := &rados.Op{Object: "1", Flags: wire.FlagFullForce, Ops: []wire.Op{{Code: wire.OpWriteFull, Data: wire.DataOf([]byte("y"))}}}
+	if _, err := x.Do(ctx, forced); err != nil {
+		t.Errorf("forced: %v", err)
+	}
+	quota("0")
+	for x.WriteFull(ctx, "2", []byte("x")) != nil {
+		if ctx.Err() != nil {
+			t.Fatal("the pool stays full")
+		}
+		time.Sleep(50 * time.Millisecond)
 	}
 }

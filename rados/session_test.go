@@ -293,3 +293,57 @@ func TestOSDCommand(t *testing.T) {
 		t.Errorf("no such osd: %v", err)
 	}
 }
+
+// narrow is a network that carries no large message.
+type narrow struct{ *msgr.Local }
+
+type narrowConn struct{ msgr.Conn }
+
+type narrowDispatcher struct{ msgr.Dispatcher }
+
+func (d narrowDispatcher) Dispatch(c msgr.Conn, m wire.Message) {
+	d.Dispatcher.Dispatch(narrowConn{c}, m)
+}
+func (d narrowDispatcher) Reset(c msgr.Conn) { d.Dispatcher.Reset(narrowConn{c}) }
+
+func (n narrow) Connect(me wire.EntityName, myAddr wire.Addr, peer wire.EntityType, addr wire.Addr, d msgr.Dispatcher, auth msgr.ClientAuth) (msgr.Conn, error) {
+	c, err := n.Local.Connect(me, myAddr, peer, addr, narrowDispatcher{d}, auth)
+	if err != nil {
+		return nil, err
+	}
+	return narrowConn{c}, nil
+}
+
+func (c narrowConn) Send(m wire.Message) error {
+	n := 0
+	switch m := m.(type) {
+	case *wire.MOSDOp:
+		n = m.Ops[0].Data.Len()
+	case *wire.MMonCommand:
+		n = len(m.Input)
+	}
+	if n > 1000 {
+		return wire.Errorf("test", "", wire.EMSGSIZE)
+	}
+	return c.Conn.Send(m)
+}
+
+// TestTooLarge is an error at once, not a reason to connect anew.
+func TestTooLarge(t *testing.T) {
+	w := newWorld(t, 1, true)
+	c := w.client(func(o *rados.Options) { o.Net = narrow{w.net} })
+	x := w.pool(c)
+	ctx := within(t, 10*time.Second)
+	if err := x.WriteFull(ctx, "o", make([]byte, 2000)); wire.ErrnoOf(err) != wire.EMSGSIZE {
+		t.Errorf("write: %v", err)
+	}
+	if _, err := c.MonCommand(ctx, map[string]any{"prefix": "x"}, make([]byte, 2000)); wire.ErrnoOf(err) != wire.EMSGSIZE {
+		t.Errorf("command: %v", err)
+	}
+	if err := x.WriteFull(ctx, "o", make([]byte, 10)); err != nil {
+		t.Error(err)
+	}
+	if n := c.Metrics.Resets.Load(); n != 0 {
+		t.Errorf("%d sessions lost", n)
+	}
+}

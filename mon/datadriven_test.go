@@ -77,6 +77,7 @@ func newScript(t *testing.T, osds int) *script {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.m.started = s.now
 	if err := s.m.raft.Campaign(); err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +172,11 @@ func (s *script) run(d *datadriven.TestData) string {
 		send(&wire.MOSDPGTemp{OSD: int32(id), Temp: map[wire.PGID][]int32{{Pool: 1, Seed: uint32(a)}: temp}})
 	case "stats":
 		scan("used", &a)
-		send(&wire.MOSDStats{OSD: int32(id), Total: 100, Used: uint64(a), Avail: uint64(100 - a)})
+		m := &wire.MOSDStats{OSD: int32(id), Total: 100, Used: uint64(a), Avail: uint64(100 - a), PGs: map[wire.PGID]wire.PGStat{}}
+		if d.HasArg("state") {
+			s.pgReports(d, m)
+		}
+		send(m)
 	case "subscribe":
 		scan("start", &a)
 		send(&wire.MMonSubscribe{What: map[string]wire.Subscription{wire.SubOSDMap: {Start: uint64(a), Once: d.HasArg("once")}}})
@@ -202,6 +207,25 @@ func (s *script) run(d *datadriven.TestData) string {
 	s.out.Reset()
 	s.state()
 	return strings.Join(sent, "") + s.out.String()
+}
+
+// pgReports adds what an OSD says of the placement groups it leads: state=S,
+// objects=N each, clean=E.
+func (s *script) pgReports(d *datadriven.TestData, m *wire.MOSDStats) {
+	var state string
+	var objects, clean int
+	d.ScanArgs(s.t, "state", &state)
+	d.MaybeScanArgs(s.t, "objects", &objects)
+	d.MaybeScanArgs(s.t, "clean", &clean)
+	for id, p := range s.m.osd.cur.Pools {
+		for seed := range p.PGNum {
+			pg := wire.PGID{Pool: id, Seed: seed}
+			if mp := s.m.osd.cur.Map(pg); mp.ActingPrimary == m.OSD {
+				m.PGs[pg] = wire.PGStat{State: state, Stat: wire.PoolStat{Objects: uint64(objects), Bytes: uint64(objects) * 10}, Up: mp.Up, Acting: mp.Acting,
+					LastEpochClean: wire.Epoch(clean)}
+			}
+		}
+	}
 }
 
 // command runs "prefix words k=v …".

@@ -263,8 +263,12 @@ func cmdOSDDF(c *call) {
 		if r.id >= 0 {
 			reweight, pgs, status = strconv.FormatFloat(s.reweight(r.id), 'f', 5, 64), strconv.Itoa(u.pgs), s.upText(r.id)
 		}
-		t.row(r.id, className(s.cur.Crush, r.id), weightText(r.weight), reweight, size(u.total), size(u.used), size(u.data), size(0), size(u.meta()), size(u.avail),
-			percent(u.ratio()), strconv.FormatFloat(u.variation(sp.average), 'f', 2, 64), pgs, status, r.label(s.cur))
+		cells := []any{r.id, className(s.cur.Crush, r.id), weightText(r.weight), reweight, size(u.total), size(u.used), size(u.data), size(0), size(u.meta()), size(u.avail),
+			percent(u.ratio()), strconv.FormatFloat(u.variation(sp.average), 'f', 2, 64), pgs, status}
+		if tree {
+			cells = append(cells, r.label(s.cur))
+		}
+		t.row(cells...)
 	}
 	t.row("", "", "", "TOTAL", size(total.total), size(total.used), size(total.data), size(0), size(total.meta()), size(total.avail), percent(total.ratio()))
 	c.finish(0, "", []byte(t.String()+fmt.Sprintf("MIN/MAX VAR: %.2f/%.2f  STDDEV: %s\n", sp.least, sp.most, percent(sp.dev/100))))

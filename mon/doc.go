@@ -1,8 +1,8 @@
 // Package mon is the monitor: the few facts that all of a cluster must agree
 // upon. Those are the OSD map (who is up, which pools there are, where data
 // is placed, what snapshots were removed, who is shut out), the list of mons,
-// the settings, the entities with their keys and caps, the secrets under which
-// their tickets are made, and the numbers given to clients.
+// entities with their keys, the settings, the numbers given to clients, keys
+// that others keep here, and the last lines of the cluster log.
 //
 // # How it is agreed
 //
@@ -21,20 +21,23 @@
 // the index up to which effects are in. So every step takes effect exactly
 // once, whenever the process dies. Reports of use and of placement groups'
 // states, sessions and subscriptions are in the leader's memory only.
+// Increments of the OSD map are kept as long as OSDs may ask for them: from
+// the epoch on in which all placement groups were clean, the last keepIncs in
+// any case, never more than keepMost.
 //
-// # Who may do what
+// # Commands
 //
-// With AuthCephx, a peer has proved to be an entity before it has a session
-// (package rados/cephx), and its caps decide over each message and command
-// (authpermit.go): a refused command is EACCES, other messages are dropped as
-// Ceph does. With AuthNone, and within the process, everything is allowed.
+// They are Ceph 16's, in their signatures, their JSON and their plain text
+// (see commands.add). All of them are answered here, with flags 0: there is
+// no mgr, and its empty map says so. What this cluster does not have (erasure
+// codes, splitting of placement groups, scrubs, flushing of cache tiers) is
+// refused in words. The settings that the mon itself goes by are in options.
 //
 // # Who runs it
 //
 // Mkfs makes the first state, New loads, Start runs: one goroutine owns all
 // state and raft; Dispatch and Reset only fill its inbox, whose bound is
 // maxInbox. The only lock is the inbox's, and nothing is called under it.
-// Connections that begin read keys and secrets from an immutable copy, and
-// ask the goroutine for a number.
-// Clusters of one mon are supported; the log's format has room for more.
+// Clusters of one mon are supported; the log's format has room for more. The
+// only mon of a cluster may be started at another address: its map follows.
 package mon

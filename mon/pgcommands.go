@@ -21,7 +21,7 @@ func addPGCommands(t commands) {
 	t.add("pg dump_pools_json", "show all about pools as JSON", "r", func(c *call) { cmdPGDump(c, []string{"pools"}, true) })
 	t.add("pg dump_stuck name=stuckops,type=CephChoices,strings=inactive|unclean|stale|undersized|degraded,n=N,req=false name=threshold,type=CephInt,req=false",
 		"show placement groups that are not well", "r", cmdPGStuck)
-	t.add("pg ls name=pool,type=CephInt,req=false"+states, "list placement groups", "r", func(c *call) { cmdPGList(c, func(wire.PGID, clustermap.Mapping) bool { return true }) })
+	t.add("pg ls name=pool,type=CephInt,req=false"+states, "list placement groups", "r", func(c *call) { cmdPGList(c, everyPG) })
 	t.add("pg ls-by-pool name=poolstr,type=CephString"+states, "list the placement groups of a pool", "r", func(c *call) {
 		id, ok := c.pool("poolstr")
 		if ok {
@@ -143,6 +143,9 @@ type pgRow struct {
 	r     *pgRecord
 }
 
+// everyPG keeps all rows.
+func everyPG(wire.PGID, clustermap.Mapping) bool { return true }
+
 // pgRows lists the placement groups in their order.
 func (s *osdService) pgRows(keep func(wire.PGID, clustermap.Mapping) bool) (out []pgRow) {
 	s.stats.prune(s.cur)
@@ -209,7 +212,7 @@ func cmdPGStuck(c *call) {
 	}
 	threshold, _ := c.args.num("threshold", 60)
 	now := c.m.opts.Now()
-	rows := c.m.osd.pgRows(func(wire.PGID, clustermap.Mapping) bool { return true })
+	rows := c.m.osd.pgRows(everyPG)
 	rows = slices.DeleteFunc(rows, func(r pgRow) bool {
 		stuck := false
 		for _, w := range words {

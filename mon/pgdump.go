@@ -27,7 +27,7 @@ func cmdPGDump(c *call, what []string, asJSON bool) {
 	if all || sum || has("delta") {
 		fmt.Fprintf(&b, "version %d\nstamp %s\nlast_osdmap_epoch %d\nlast_pg_scan 0\n", s.stats.version, stampOf(c.m.opts.Now()), s.cur.Epoch)
 	}
-	rows := s.pgRows(func(wire.PGID, clustermap.Mapping) bool { return true })
+	rows := s.pgRows(everyPG)
 	switch {
 	case all || has("pgs"):
 		b.WriteString(pgTable(rows).String())
@@ -145,7 +145,7 @@ func (s *osdService) pgPlaces() (all, primary map[int32]int) {
 func (s *osdService) pgDump(has func(string) bool) obj {
 	if !has("all") && !has("summary") && !has("sum") && !has("delta") {
 		o := obj{{"pg_ready", true}}
-		rows := s.pgRows(func(wire.PGID, clustermap.Mapping) bool { return true })
+		rows := s.pgRows(everyPG)
 		if has("pgs") {
 			o = append(o, member{"pg_stats", s.pgList(rows)})
 		} else if has("pgs_brief") {
@@ -164,7 +164,7 @@ func (s *osdService) pgDump(has func(string) bool) obj {
 		}
 		return o
 	}
-	rows := s.pgRows(func(wire.PGID, clustermap.Mapping) bool { return true })
+	rows := s.pgRows(everyPG)
 	var total wire.PoolStat
 	for _, r := range rows {
 		r.r.add(&total)

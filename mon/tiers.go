@@ -109,8 +109,8 @@ func cmdTierMode(c *call) {
 		if mode.String() != want {
 			continue
 		}
-		if mode != clustermap.CacheNone && mode != clustermap.CacheWriteback {
-			c.fail(wire.EOPNOTSUPP, "cache mode %s is not supported", want)
+		if p := c.m.osd.view().Pool(p.TierOf); p != nil && p.ReadTier == id && mode != clustermap.CacheNone && mode != clustermap.CacheWriteback {
+			c.fail(wire.EOPNOTSUPP, "cache mode %s is not supported for an overlay", want)
 			return
 		}
 		c.tierChange(map[int64]func(*clustermap.Pool){id: func(p *clustermap.Pool) { p.CacheMode = mode }}, "set cache-mode for pool '%s' to %s", name, want)
@@ -124,7 +124,7 @@ func cmdTierOverlay(c *call) {
 	if !ok {
 		return
 	}
-	b := c.m.osd.view().Pool(base)
+	b, mode := c.m.osd.view().Pool(base), c.m.osd.view().Pool(tier).CacheMode
 	baseName, tierName := c.args.str("pool"), c.args.str("overlaypool")
 	switch {
 	case !slices.Contains(b.Tiers, uint64(tier)):
@@ -133,6 +133,8 @@ func cmdTierOverlay(c *call) {
 		c.ok("overlay for '%s' is now (or already was) '%s'", baseName, tierName)
 	case b.ReadTier >= 0:
 		c.fail(wire.EINVAL, "pool '%s' has overlay already; please remove-overlay first", baseName)
+	case mode != clustermap.CacheNone && mode != clustermap.CacheWriteback:
+		c.fail(wire.EOPNOTSUPP, "cache mode %s is not supported for an overlay", mode)
 	case c.m.osd.poolSums()[base].Objects > 0:
 		c.fail(wire.EOPNOTSUPP, "pool '%s' has objects, which tiers do not promote here", baseName)
 	default:

@@ -38,7 +38,8 @@ const (
 	FlagKnownRedir    OSDFlag = 0x400000
 	FlagFullTry       OSDFlag = 0x800000
 	FlagFullForce     OSDFlag = 0x1000000
-	FlagReturnVec     OSDFlag = 0x8000000
+	FlagReturnVec     OSDFlag = 0x4000000
+	FlagKnowsPoolEIO  OSDFlag = 0x8000000 // the client itself fails requests to a pool with the flag EIO
 )
 
 // MOSDOp asks an OSD to run one vector of operations on one object,

@@ -193,15 +193,7 @@ func (f *outFrame) finish(ack uint64) {
 		return
 	}
 	f.buf = binary.LittleEndian.AppendUint32(f.buf, emptyCRC)
-	f.buf = binary.LittleEndian.AppendUint32(f.buf, dataCRC(f.data))
-}
-
-func dataCRC(d wire.Data) uint32 {
-	crc := uint32(emptyCRC)
-	for i := range d.NumSegs() {
-		crc = wire.FrameCRC(crc, d.Seg(i).Bytes())
-	}
-	return crc
+	f.buf = binary.LittleEndian.AppendUint32(f.buf, wire.FrameCRCData(emptyCRC, f.data))
 }
 
 // appendTo appends the pieces of a finished frame to v.

@@ -26,6 +26,7 @@ func (c *tcpConn) readLoop(k *link) error {
 		}
 		k.c.SetReadDeadline(time.Now().Add(patience(n)))
 	}
+	k.r.blocks = c.listener != nil
 	if c.listener != nil && !c.lossless {
 		k.r.budget, k.r.stop = &c.net.budget, c.stop
 	}

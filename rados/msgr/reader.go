@@ -52,8 +52,9 @@ type reader struct {
 	budget *budget
 	stop   <-chan struct{}
 	// large counts the large buffers; grown means that this reader has one.
-	large *atomic.Int64
-	grown bool
+	large  *atomic.Int64
+	grown  bool
+	blocks bool // the checksums of data's blocks are noted
 
 	recording bool
 	record    []byte // what was consumed, while recording
@@ -291,13 +292,24 @@ func (r *reader) readData(f *inFrame) (crc uint32, err error) {
 				f.drop()
 				return 0, err
 			}
-			crc = wire.FrameCRC(crc, piece)
+			crc = r.sum(crc, b, piece)
 			p = p[len(piece):]
 		}
 		f.data.Append(b, 0, n)
 		left -= n
 	}
 	return crc, nil
+}
+
+// sum goes on with a checksum. If somebody may store the data, it notes those
+// of the blocks, which piece begins with.
+func (r *reader) sum(crc uint32, b *wire.Buf, piece []byte) uint32 {
+	for r.blocks && len(piece) >= wire.BlockSize {
+		block := wire.CRC32C(piece[:wire.BlockSize])
+		b.AddBlockCRC(block)
+		crc, piece = wire.FrameCRCBlock(crc, block), piece[wire.BlockSize:]
+	}
+	return wire.FrameCRC(crc, piece)
 }
 
 // secureFrame is frame in ModeSecure.

@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/spirula/spirula/rados/wire"
@@ -267,30 +268,41 @@ func (h hole) Write(p []byte) (int, error) {
 
 // TestKeepalive resets a session whose peer gives no sign, and no other.
 func TestKeepalive(t *testing.T) {
-	server := newNode(t, 1, TCPOptions{})
-	var deaf atomic.Bool
-	user := newNode(t, 2, TCPOptions{Keepalive: 20 * time.Millisecond})
-	inner := user.net.dial
-	user.net.dial = func(ctx context.Context, addr string) (net.Conn, error) {
-		c, err := inner(ctx, addr)
-		return hole{c, &deaf}, err
-	}
-	c, err := user.net.Connect(wire.EntityName{Type: wire.EntityClient}, wire.Addr{}, wire.EntityOSD, server.l.Addr(), user, NoAuth{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	stands(t, c)
-	time.Sleep(300 * time.Millisecond)
-	user.mu.Lock()
-	if len(user.resets) != 0 {
-		t.Error("reset though the peer answers")
-	}
-	user.mu.Unlock()
-	deaf.Store(true)
-	user.until("reset", func() bool { return len(user.resets) == 1 })
-	if user.net.Metrics.Silent.Load() != 1 {
-		t.Error("not counted")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		n := newMemNet()
+		server, user := n.tcp(TCPOptions{}), n.tcp(TCPOptions{Keepalive: 10 * time.Second})
+		defer server.Close()
+		defer user.Close()
+		l, err := server.Listen(osdName, wire.Addr{}, silent{}, NoAuth{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var deaf atomic.Bool
+		inner := user.dial
+		user.dial = func(ctx context.Context, addr string) (net.Conn, error) {
+			c, err := inner(ctx, addr)
+			return hole{c, &deaf}, err
+		}
+		d := &counter{}
+		c, err := user.Connect(wire.EntityName{Type: wire.EntityClient}, wire.Addr{}, wire.EntityOSD, l.Addr(), d, NoAuth{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stands(t, c)
+		time.Sleep(10 * time.Minute)
+		if _, resets := d.counts(); resets != 0 {
+			t.Error("reset though the peer answers")
+		}
+		deaf.Store(true)
+		start := time.Now()
+		<-c.(*tcpConn).over
+		if d := time.Since(start); d < 20*time.Second || d > 50*time.Second {
+			t.Errorf("noticed after %v", d)
+		}
+		if _, resets := d.counts(); resets != 1 || user.Metrics.Silent.Load() != 1 {
+			t.Errorf("%d resets, %d counted", resets, user.Metrics.Silent.Load())
+		}
+	})
 }
 
 // TestLossyIdle closes a client's session that nobody uses.

@@ -11,10 +11,23 @@ import (
 	"github.com/spirula/spirula/rados/wire"
 )
 
-// mirror sends every message back.
-type mirror struct{}
+// mirror sends every message back, and looks at the checksums of blocks that
+// came with its data.
+type mirror struct{ t *testing.T }
 
-func (mirror) Dispatch(c Conn, m wire.Message) { c.Send(m) }
+func (r mirror) Dispatch(c Conn, m wire.Message) {
+	d := m.(*wire.MOSDOp).Ops[0].Data
+	for i := range d.NumSegs() {
+		p := d.Seg(i).Bytes()
+		for block := 0; len(p) >= wire.BlockSize; block++ {
+			if crc, ok := d.Seg(i).Buf.BlockCRC(block); !ok || crc != wire.CRC32C(p[:wire.BlockSize]) {
+				r.t.Errorf("block %d: checksum %08x, known %v", block, crc, ok)
+			}
+			p = p[wire.BlockSize:]
+		}
+	}
+	c.Send(m)
+}
 
 func (mirror) Reset(Conn) {}
 
@@ -43,7 +56,7 @@ func TestSoak(t *testing.T) {
 	server, user := NewTCP(TCPOptions{Arena: arena, Log: log, RecvBytes: 8 << 20}), NewTCP(TCPOptions{Arena: arena, Log: log})
 	defer server.Close()
 	defer user.Close()
-	l, err := server.Listen(wire.EntityName{Type: wire.EntityOSD}, wire.Addr{}, mirror{}, NoAuth{})
+	l, err := server.Listen(wire.EntityName{Type: wire.EntityOSD}, wire.Addr{}, mirror{t}, NoAuth{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,6 +81,8 @@ func TestSoak(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	user.Close()
+	server.Close()
 	if used := arena.InUse(); used != 0 {
 		t.Errorf("%d bytes are not released", used)
 	}

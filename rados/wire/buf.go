@@ -50,6 +50,7 @@ type Buf struct {
 	refs  atomic.Int32
 	class int8 // index into bufClasses, -1 not pooled
 	arena *Arena
+	sums  []uint32 // of the first blocks
 }
 
 // NewBuf gives a Buf of at least size bytes, at most MaxBuf, with one
@@ -68,6 +69,7 @@ func (a *Arena) NewBuf(size int) *Buf {
 			b = &Buf{mem: alignedBytes(c), class: int8(i), arena: a}
 		}
 		b.refs.Store(1)
+		b.sums = b.sums[:0]
 		a.inUse.Add(int64(c))
 		return b
 	}
@@ -82,6 +84,25 @@ func alignedBytes(n int) []byte {
 
 // Bytes is the Buf's whole memory, for its creator to fill.
 func (b *Buf) Bytes() []byte { return b.mem }
+
+// AddBlockCRC notes the CRC32C of the block of BlockSize bytes behind those
+// whose checksums were noted before. Only the Buf's creator may call it, once
+// the block is there and before the Buf is handed on. It saves those who come
+// later from computing it again.
+func (b *Buf) AddBlockCRC(crc uint32) {
+	if b.sums == nil {
+		b.sums = make([]uint32, 0, len(b.mem)/BlockSize)
+	}
+	b.sums = append(b.sums, crc)
+}
+
+// BlockCRC is the CRC32C of the Buf's block i, if its creator noted it.
+func (b *Buf) BlockCRC(i int) (crc uint32, ok bool) {
+	if i >= len(b.sums) {
+		return 0, false
+	}
+	return b.sums[i], true
+}
 
 // Cap is the Buf's size in bytes.
 func (b *Buf) Cap() int { return len(b.mem) }

@@ -11,6 +11,49 @@ import "hash/crc32"
 // 0xffffffff for a segment). Of no bytes it is the seed.
 func FrameCRC(seed uint32, p []byte) uint32 { return ^crc32.Update(^seed, castagnoli, p) }
 
+// FrameCRCBlock is FrameCRC for a block of BlockSize bytes whose CRC32C is
+// known.
+func FrameCRCBlock(seed, block uint32) uint32 {
+	s := ^seed
+	return crcShift[0][s&0xff] ^ crcShift[1][s>>8&0xff] ^ crcShift[2][s>>16&0xff] ^ crcShift[3][s>>24] ^ ^block
+}
+
+// crcShift gives what a block of zeros makes of each byte of a checksum. The
+// checksum of a block is that of its bytes alone, and this of what was before.
+var crcShift = func() (t [4][256]uint32) {
+	zeros := make([]byte, BlockSize)
+	for i := range t {
+		for v := range t[i] {
+			if v&(v-1) == 0 {
+				t[i][v] = FrameCRC(uint32(v)<<(8*i), zeros)
+			} else {
+				t[i][v] = t[i][v&(v-1)] ^ t[i][v&-v]
+			}
+		}
+	}
+	return t
+}()
+
+// FrameCRCData is FrameCRC of all bytes of d. It does not look at blocks whose
+// checksums are known.
+func FrameCRCData(seed uint32, d Data) uint32 {
+	for i := range d.NumSegs() {
+		s := d.Seg(i)
+		p := s.Bytes()
+		if s.Off%BlockSize == 0 {
+			for block := s.Off / BlockSize; len(p) >= BlockSize; block++ {
+				crc, ok := s.Buf.BlockCRC(block)
+				if !ok {
+					break
+				}
+				seed, p = FrameCRCBlock(seed, crc), p[BlockSize:]
+			}
+		}
+		seed = FrameCRC(seed, p)
+	}
+	return seed
+}
+
 // FrameHeaderSize is the length of an encoded FrameHeader in bytes.
 const FrameHeaderSize = 41
 

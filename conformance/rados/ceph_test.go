@@ -206,7 +206,7 @@ func TestCephPools(t *testing.T) {
 	if out := s.ceph("osd", "pool", "ls"); !slices.Contains(strings.Split(out, "\n"), name) {
 		t.Errorf("pool ls: %s", out)
 	}
-	s.cephSays([]string{"'" + name + "' replicated size ", " min_size ", " crush_rule 0 object_hash rjenkins pg_num 4 pgp_num 4 "}, "osd", "pool", "ls", "detail")
+	s.cephSays([]string{"'" + name + "' replicated size ", " min_size ", " crush_rule ", " object_hash rjenkins pg_num 4 pgp_num 4 "}, "osd", "pool", "ls", "detail")
 	s.cephJSON([]string{"[].pool_id", "[].pool_name", "[].type", "[].size", "[].min_size", "[].crush_rule", "[].pg_num", "[].pg_placement_num", "[].application_metadata", "[].flags_names", "[].snap_seq"}, "osd", "pool", "ls", "detail")
 	s.cephSays([]string{" " + name}, "osd", "lspools")
 	s.cephJSON([]string{"[].poolnum", "[].poolname"}, "osd", "lspools")

@@ -98,7 +98,9 @@ func (r *requester) send(cur *clustermap.OSDMap, m *wire.MOSDOp) {
 	conn := r.conns[addr]
 	if conn == nil && r.ctx.Err() == nil {
 		var err error
-		conn, err = r.osd.opts.Network.Connect(r.osd.name, r.osd.Addr(), wire.EntityOSD, addr, r, r.osd.opts.PeerAuth)
+		// Without our address: a session apart from that of peers, and one
+		// that ends with its connection.
+		conn, err = r.osd.opts.Network.Connect(r.osd.name, wire.Addr{}, wire.EntityOSD, addr, r, r.osd.opts.PeerAuth)
 		if err != nil {
 			conn = nil
 		} else {

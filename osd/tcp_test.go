@@ -2,6 +2,7 @@ package osd
 
 import (
 	"bytes"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -51,6 +52,20 @@ func TestTCP(t *testing.T) {
 	// An operation that can't be read spoils its request only.
 	bad := cl.message("o", wire.Op{Code: 0x120c, Value: []byte("x")})
 	want(t, cl.do(bad), -95)
+}
+
+// TestCopyTCP: sources are had from other OSDs over sockets.
+func TestCopyTCP(t *testing.T) {
+	tcp := msgr.NewTCP(msgr.TCPOptions{Registry: wire.NewRegistry(Codecs())})
+	defer tcp.Close()
+	c := newCluster(t, clusterOptions{osds: 3, size: 2, pgs: 16, net: tcp, model: storetest.ModelOptions{Inline: true}})
+	data := bytes.Repeat([]byte("0123456789abcdef"), 1<<18) // 4 MiB
+	want(t, c.cl.op("src", wire.Op{Code: wire.OpWriteFull, Data: wire.DataOf(data)}), 0)
+	for i := range 10 {
+		name := fmt.Sprint("dst", i)
+		want(t, c.cl.op(name, c.copyOp("src", wire.NoSnap, 0)), 0)
+		wantData(t, c.cl.op(name, read()), string(data))
+	}
 }
 
 // sloth is a client that takes nothing for a while.

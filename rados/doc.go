@@ -65,8 +65,8 @@
 // blocklisting, tickets of 20 seconds under way, and appends from several
 // goroutines that are each there once and in order while sessions break, OSDs
 // and the mon are killed and placement groups split. They pass on a Ceph 16.2
-// with cephx and three OSDs, and on Spirula. Not seen: a Ceph with several
-// mons, erasure-coded pools, Ceph's own backoffs under recovery.
+// with cephx and three OSDs, which asks for backoffs when two of them are down,
+// and on Spirula. Not seen: a Ceph with several mons, erasure-coded pools.
 //
 // package radostest has what stands in for a cluster in tests.
 package rados

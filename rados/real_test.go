@@ -69,6 +69,9 @@ func TestFaultsReal(t *testing.T) {
 	}
 	set(map[string]any{"prefix": "config set", "who": "osd", "name": "ms_inject_socket_failures", "value": "300"})
 	defer set(map[string]any{"prefix": "config rm", "who": "osd", "name": "ms_inject_socket_failures"})
+	if x.Pool().Size > 1 { // so that placement groups stop when two OSDs are down
+		set(map[string]any{"prefix": "osd pool set", "pool": name, "var": "min_size", "val": "2"})
+	}
 	if err := x.Create(ctx, "watched", true); err != nil {
 		t.Fatal(err)
 	}
@@ -84,13 +87,11 @@ func TestFaultsReal(t *testing.T) {
 	var faults sync.WaitGroup
 	if run := os.Getenv("SPIRULA_CEPH_RUN"); run != "" {
 		faults.Go(func() {
-			for _, daemon := range []string{"osd.0", "mon.a", "osd.1", "osd.2"} {
-				for _, what := range []string{"down", "up"} {
-					if out, err := exec.Command(run, what, daemon).CombinedOutput(); err != nil {
-						t.Errorf("%s: %v\n%s", what, err, out)
-					}
-					time.Sleep(3 * time.Second)
+			for _, step := range []string{"down osd.0", "up osd.0", "down mon.a", "up mon.a", "down osd.1", "down osd.2", "up osd.1", "up osd.2"} {
+				if out, err := exec.Command(run, strings.Fields(step)...).CombinedOutput(); err != nil {
+					t.Errorf("%s: %v\n%s", step, err, out)
 				}
+				time.Sleep(4 * time.Second)
 			}
 			close(stop)
 		})

@@ -261,7 +261,11 @@ func (g *group) settle(f *pg.Effects) {
 	for _, w := range f.Forgot {
 		// A write that was not submitted ends where it stands; only what
 		// waited for another's answer ends here.
-		if op := w.Owner.(*op); op.joined {
+		op := w.Owner.(*op)
+		if op.session != nil {
+			g.sendAgain(op.session)
+		}
+		if op.joined {
 			op.done()
 		}
 	}
@@ -276,6 +280,19 @@ func (g *group) settle(f *pg.Effects) {
 	if f.Resume {
 		g.osd.reportSoon()
 		g.pump()
+	}
+}
+
+// sendAgain has a peer send its requests on the PG again, which are gone with
+// the interval: clients on a network do so by themselves only when another
+// OSD has become the primary. The mutex is held.
+func (g *group) sendAgain(s *session) {
+	if !s.remote || !g.core.Primary() {
+		return
+	}
+	g.block(s)
+	if g.core.Active() && len(g.held) == 0 {
+		g.release()
 	}
 }
 

@@ -31,6 +31,9 @@ func (o *op) listPG() {
 	}
 	g.mu.Lock()
 	stale := g.core.Since() != o.since || !g.core.Active()
+	if stale {
+		g.sendAgain(o.session)
+	}
 	user := g.core.LastUpdate().Version
 	g.finished(o)
 	g.mu.Unlock()

@@ -199,6 +199,9 @@ func (o *op) finishRead() {
 		// Ceph refuses such before the first operation.
 		user, results = 0, results[:0]
 	}
+	if stale {
+		g.sendAgain(o.session)
+	}
 	g.mu.Unlock()
 	reply := o.reply(result, results, wire.EVersion{}, user)
 	if stale {

@@ -340,6 +340,9 @@ func (c *Core) MapAdvance(epoch wire.Epoch, to Interval, v View, f *Effects) {
 		// Where the interval began is not known after a gap: it counts.
 		skipped := c.interval.Primary == skipped
 		c.endInterval(epoch)
+		if c.interval.Primary != to.Primary || c.interval.PGNum != to.PGNum || c.led == 0 {
+			c.led = epoch
+		}
 		c.since, c.interval, c.upThru = epoch, to, skipped
 	}
 	c.noteUpThru(v)

@@ -218,8 +218,11 @@ func TestInterval(t *testing.T) {
 	if o.core.Since() != 3 || len(o.f.Forgot) != 2 || o.core.Alive(run) {
 		t.Fatalf("since %d forgot %d", o.core.Since(), len(o.f.Forgot))
 	}
-	if v, _ := o.core.Admit(Ask{Epoch: 2}, &o.f); v != Drop {
+	if v, _ := o.core.Admit(Ask{Epoch: 0}, &o.f); v != Drop {
 		t.Fatalf("an old epoch: verdict %d", v)
+	}
+	if v, _ := o.core.Admit(Ask{Epoch: 2}, &o.f); v != Hold {
+		t.Fatalf("an epoch of the same primary: verdict %d", v)
 	}
 	// What was under way comes to stable storage first; the resend finds it
 	// in the log.

@@ -189,6 +189,7 @@ type standing struct {
 	backfilled  wire.HObject
 	epoch       wire.Epoch // of the map at which the row was written
 	since       wire.Epoch // first of the interval
+	led         wire.Epoch // from when on its primary has been the primary
 	interval    Interval
 	upThru      bool // the interval's primary may have answered writes
 }
@@ -200,6 +201,7 @@ func (s *standing) encode() []byte {
 	r.HObject(s.backfilled)
 	r.U64(uint64(s.epoch))
 	r.U64(uint64(s.since))
+	r.U64(uint64(s.led))
 	i := &s.interval
 	encodeOSDs(r, i.Up)
 	encodeOSDs(r, i.Acting)
@@ -219,6 +221,7 @@ func decodeStanding(p []byte) (s standing, err error) {
 	s.backfilled = d.HObject()
 	s.epoch = wire.Epoch(d.U32())
 	s.since = wire.Epoch(d.U32())
+	s.led = wire.Epoch(d.U32())
 	i := &s.interval
 	i.Up = decodeOSDs(d)
 	i.Acting = decodeOSDs(d)

@@ -73,7 +73,8 @@ const maxJoined = 16
 
 // Admit decides about a client's request. The Dup counts for Answer only.
 func (c *Core) Admit(a Ask, f *Effects) (Verdict, Dup) {
-	if !c.Primary() || a.Epoch < c.since {
+	// Clients send again by themselves only when the primary changes.
+	if !c.Primary() || a.Epoch < c.led {
 		return Drop, Dup{}
 	}
 	if !c.Active() {

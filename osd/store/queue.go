@@ -334,7 +334,7 @@ func (s *Store) writeRuns(lw *largeWrite, d wire.Data, at int) error {
 		for left > 0 {
 			b := d.Seg(seg).Bytes()[skip:]
 			b = b[:min(len(b), left, writePiece)]
-			crc.add(b)
+			crc.addFrom(d.Seg(seg).Buf, d.Seg(seg).Off+skip, b)
 			if _, err := s.block.WriteAt(b, off); err != nil {
 				return wire.Wrap("store.write", "block", err)
 			}

@@ -28,6 +28,20 @@ func (c *unitCRC) add(b []byte) {
 	}
 }
 
+// addFrom is add for b, which lies at offset off of buf. Units whose checksums
+// came with the Buf are not looked at.
+func (c *unitCRC) addFrom(buf *wire.Buf, off int, b []byte) {
+	for c.n == 0 && off%unitSize == 0 && len(b) >= unitSize {
+		crc, ok := buf.BlockCRC(off / unitSize)
+		if !ok {
+			break
+		}
+		c.out = append(c.out, crc)
+		off, b = off+unitSize, b[unitSize:]
+	}
+	c.add(b)
+}
+
 // piece is a run of logical units of a pinned read: a hole, units that lie
 // one behind the other on the disk, or one image on its way there.
 type piece struct {
@@ -194,6 +208,7 @@ func (p *Pinned) Read() (wire.Data, error) {
 		buf := wire.NewBuf(bufFor(skip + left))
 		units := (skip + left + unitSize - 1) / unitSize
 		units = min(units, buf.Cap()/unitSize)
+		noted := 0 // units whose checksums go along with buf
 		for i := 0; i < units; {
 			pc := &p.pieces[at]
 			k := min(pc.n-done, units-i)
@@ -201,6 +216,12 @@ func (p *Pinned) Read() (wire.Data, error) {
 				buf.Release()
 				d.Release()
 				return wire.Data{}, wire.Wrap("store.read", p.o.String(), err)
+			}
+			if noted == i && len(pc.crcs) > 0 {
+				for _, crc := range pc.crcs[done : done+k] {
+					buf.AddBlockCRC(crc)
+				}
+				noted += k
 			}
 			i += k
 			if done += k; done == pc.n {

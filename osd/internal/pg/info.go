@@ -162,7 +162,7 @@ func (i *Info) decode(d *record.Decoder) {
 
 const (
 	infoVersion    = 1
-	historyVersion = 1
+	historyVersion = 2 // 1 had no led
 )
 
 // encodeInfo gives the row RowInfo: when the PG was made and where its log
@@ -215,13 +215,15 @@ func (s *standing) encode() []byte {
 }
 
 func decodeStanding(p []byte) (s standing, err error) {
-	d, _ := record.Open("pg history", p, historyVersion)
+	d, version := record.Open("pg history", p, historyVersion)
 	s.history.decode(d)
 	s.lastStarted = wire.Epoch(d.U32())
 	s.backfilled = d.HObject()
 	s.epoch = wire.Epoch(d.U32())
 	s.since = wire.Epoch(d.U32())
-	s.led = wire.Epoch(d.U32())
+	if s.led = s.since; version > 1 {
+		s.led = wire.Epoch(d.U32())
+	}
 	i := &s.interval
 	i.Up = decodeOSDs(d)
 	i.Acting = decodeOSDs(d)

@@ -11,7 +11,14 @@
 // earlier operations of the vector did; data, xattrs and omap are read from
 // the state before the vector, as Ceph's OSDs do. Hence {CREATE, CMPXATTR}
 // on a missing object is ENOENT, and {SETXATTR a, GETXATTR a} with
-// FlagReturnVec gives the old value.
+// FlagReturnVec gives the old value. A vector that only reads is refused
+// before its first operation where there is no object; in one that writes, a
+// READ of what has no bytes, and any omap, reads as empty.
+//
+// The vector's result is what its last operation gave that gives one: STAT
+// and the readers of omaps leave it alone. A change makes it 0, and drops the
+// outputs, without FlagReturnVec; with it, an output over MaxReplyVec fails
+// the vector. Outputs of the operations before a failure stay.
 //
 // # Objects in the store
 //
@@ -19,7 +26,9 @@
 // whose snap is the clone's id. Both carry the xattr "_" (Info); the head
 // also "ss" (SnapSet) once it has seen a snapshot. A client's xattr "name"
 // is the store's "_name". A head that was deleted while clones remain stays
-// as a whiteout: it exists in the store, empty, and to clients it does not.
+// as a whiteout: it exists in the store, empty, and to clients it does not,
+// but that a comparison of its xattrs finds none where it finds no object
+// elsewhere.
 //
 // # Who calls
 //

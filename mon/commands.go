@@ -2,6 +2,7 @@ package mon
 
 import (
 	"github.com/spirula/spirula/rados/clustermap"
+	"github.com/spirula/spirula/rados/wire"
 )
 
 // The version that is told: the release of Ceph whose protocol is spoken, and
@@ -55,8 +56,13 @@ func tellTable() commands {
 	delete(t, "config set")
 	delete(t, "config show")
 	t.add("config get name=var,type=CephString", "show a setting of this daemon", "r", func(c *call) {
-		name := c.args.str("var")
-		c.show(obj{{name, c.m.option(name)}})
+		name := optionName(c.args.str("var"))
+		v, ok := c.m.settingsOf("mon." + c.m.opts.Name)[name]
+		if !ok {
+			c.fail(wire.ENOENT, "unrecognized key '%s'", name)
+			return
+		}
+		c.show(obj{{name, v}})
 	})
 	t.add("config set name=var,type=CephString name=val,type=CephString,n=N", "change a setting of this daemon", "rw", func(c *call) {
 		v := ""

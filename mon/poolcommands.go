@@ -72,9 +72,13 @@ func cmdPoolCreate(c *call) {
 	rule := c.args.str("rule")
 	switch kind := c.args.str("pool_type"); kind {
 	case "", "replicated":
-		// In this place a replicated pool has the name of its rule.
-		if rule == "" {
-			rule = c.args.str("erasure_code_profile")
+		// In the place of the profile a replicated pool has the name of its
+		// rule, and in that of the rule its expected number of objects.
+		if named := c.args.str("erasure_code_profile"); named != "" {
+			if expected, ok := c.args.num("rule", 0); ok && rule != "" {
+				n.expected = max(expected, 0)
+			}
+			rule = named
 		}
 	case "erasure":
 		c.fail(wire.EOPNOTSUPP, "pools with erasure codes are not supported: make a replicated one")

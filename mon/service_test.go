@@ -121,8 +121,8 @@ func TestLogSubscription(t *testing.T) {
 func TestHostileLog(t *testing.T) {
 	r := start(t, mkfs(t, MkfsOptions{}), nil)
 	c := r.client()
-	long := strings.Repeat("\xff", 100_000)
-	for range 10 {
+	long := strings.Repeat("\xff", 10_000)
+	for range 4 {
 		m := &wire.MLog{}
 		for i := range maxLogWait / 2 {
 			m.Entries = append(m.Entries, wire.LogEntry{Seq: uint64(i), Level: 0xffff, Text: long, Channel: long})

@@ -306,9 +306,14 @@ func TestHostileHandshake(t *testing.T) {
 	}
 }
 
-// TestHalfOpen opens many connections that say nothing.
+// TestHalfOpen opens many connections that say nothing; 10 000 when
+// SPIRULA_SOAK is set.
 func TestHalfOpen(t *testing.T) {
-	const bound, many = 16, 200
+	const bound = 16
+	many := int64(200)
+	if os.Getenv("SPIRULA_SOAK") != "" {
+		many = 10_000
+	}
 	v := newVictim(t, TCPOptions{HalfOpen: bound})
 	before := runtime.NumGoroutine()
 	for range many {

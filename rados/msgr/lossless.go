@@ -253,11 +253,11 @@ func (c *tcpConn) supervise() {
 	var pause time.Duration
 	notBefore := time.Now()
 	for {
-		need, over := c.state()
+		need, over, last := c.state()
 		if over {
 			break
 		}
-		if !need || time.Now().Before(notBefore) {
+		if !need || time.Now().Before(notBefore) && !last {
 			c.rest(need, time.Until(notBefore))
 			continue
 		}
@@ -279,7 +279,10 @@ func (c *tcpConn) supervise() {
 			pause = min(max(2*pause, c.net.minRedial), c.net.maxRedial)
 			notBefore = time.Now().Add(pause)
 			c.mu.Lock()
-			if time.Since(c.since) > giveUpAfter {
+			switch {
+			case last:
+				c.fail(errClosed)
+			case time.Since(c.since) > giveUpAfter:
 				c.fail(connectError(c.target, errUnreachable))
 			}
 			c.mu.Unlock()
@@ -295,21 +298,22 @@ func final(err error) bool {
 }
 
 // state says whether the session needs to be dialled, and whether it is over.
-func (c *tcpConn) state() (need, over bool) {
+// One that was closed is dialled once more, for what waits.
+func (c *tcpConn) state() (need, over, last bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.link != nil || c.adopting != nil {
 		c.since = time.Time{}
-		return false, false
+		return false, false, false
 	}
 	waiting := len(c.out)+len(c.sent) > 0
-	if c.err != nil || c.closing && (c.flushed || !waiting) {
-		return false, true
+	if c.err != nil || c.closing && (c.flushed || !waiting || c.auth == nil) {
+		return false, true, false
 	}
 	if need = (waiting || !c.stood) && c.auth != nil; need && c.since.IsZero() {
 		c.since = time.Now()
 	}
-	return need, false
+	return need, false, c.closing
 }
 
 // rest waits until something has changed, or the pause between dials is over.

@@ -3,6 +3,7 @@ package msgr
 import (
 	"context"
 	"net"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -369,4 +370,52 @@ func TestRecvBudget(t *testing.T) {
 		done += server.releaseOne()
 	}
 	waitUntil(t, "wait", func() bool { return n.Metrics.RecvWaits.Load() > 0 })
+}
+
+// TestNoGoroutineLeft closes networks in all kinds of states, and wants their
+// goroutines to end.
+func TestNoGoroutineLeft(t *testing.T) {
+	before := runtime.NumGoroutine()
+	for range 5 {
+		a, b := NewTCP(TCPOptions{}), NewTCP(TCPOptions{})
+		l, err := a.Listen(wire.EntityName{Type: wire.EntityOSD, Num: 1}, wire.Addr{}, silent{}, NoAuth{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		lb, err := b.Listen(wire.EntityName{Type: wire.EntityOSD, Num: 2}, wire.Addr{}, silent{}, NoAuth{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var raw []net.Conn
+		for i := range 4 {
+			c, err := b.Connect(wire.EntityName{Type: wire.EntityClient}, wire.Addr{}, wire.EntityOSD, l.Addr(), silent{}, NoAuth{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Send(opMessage(1, 1000))
+			if i%2 == 0 {
+				stands(t, c)
+			}
+			r, err := net.Dial("tcp", l.Addr().IP.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			raw = append(raw, r)
+		}
+		nobody := wire.Addr{Type: wire.AddrMsgr2, Nonce: 5, IP: withPort(l.Addr().IP, 1)}
+		for _, target := range []wire.Addr{l.Addr(), nobody} {
+			c, err := b.Connect(wire.EntityName{Type: wire.EntityOSD, Num: 2}, lb.Addr(), wire.EntityOSD, target, silent{}, NoAuth{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Send(opMessage(1, 1000))
+		}
+		go a.Close()
+		b.Close()
+		a.Close()
+		for _, r := range raw {
+			r.Close()
+		}
+	}
+	waitUntil(t, "end of goroutines", func() bool { return runtime.NumGoroutine() <= before })
 }

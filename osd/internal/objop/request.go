@@ -68,41 +68,6 @@ func Writes(ops []wire.Op) bool {
 	return false
 }
 
-// Call is a method of a class that a vector calls.
-type Call struct {
-	Class, Method string
-	Reads, Writes bool // as the method is declared
-}
-
-// Demand is what a vector wants to do, for capabilities to allow.
-type Demand struct {
-	Read, Write bool   // by operations other than calls
-	Calls       []Call // each needs x, and its class's r and w
-}
-
-// DemandOf finds what a vector wants to do. Unknown methods, which Check
-// refuses, don't count.
-func DemandOf(ops []wire.Op) Demand {
-	var d Demand
-	for i := range ops {
-		op := &ops[i]
-		if op.Code == wire.OpCall {
-			if m := cls.Lookup(op.Name, op.Name2); m != nil {
-				d.Calls = append(d.Calls, Call{op.Name, op.Name2, m.Reads, m.Writes})
-			}
-			continue
-		}
-		code := op.Code
-		if code == wire.OpInvalid {
-			code = wire.OpCode(op.Num)
-		}
-		d.Write = d.Write || writes(op)
-		// A watch tells what earlier ones left.
-		d.Read = d.Read || code.Reads() || code == wire.OpWatch
-	}
-	return d
-}
-
 // Frees reports whether a vector needs no space that it does not give back:
 // such run on a full OSD too.
 func Frees(ops []wire.Op) bool {

@@ -33,15 +33,17 @@
 //
 // A connection's caps are those of its ticket, read when it is first heard
 // of. A request by a newer map than ours waits for it, and what the same
-// connection sends after it waits behind it; one from before the PG's
-// interval, for another OSD's PG or a deleted pool is dropped, and the client
+// connection sends after it waits behind it; one from before this OSD led the
+// PG, for another OSD's PG or a deleted pool is dropped, and the client
 // is sent the map that tells it why, each epoch once. Requests of a
 // connection that was reset are not executed, if they have not begun.
 //
 // A PG that can't serve has peers over a network hold their requests (Ceph's
 // MOSDBackoff, always for the whole PG) and drops what comes until the peer
 // says that it knows; when it serves again, or its interval ends, they are
-// told. Peers of the same process have their requests held here.
+// told. Peers of the same process have their requests held here. Clients
+// resend by themselves only when a PG's primary changes: what an interval's
+// end finds under way at a primary that stays one is had again in this way.
 //
 // When the map says that a pool is full, writes that make it larger fail
 // (FULL_TRY) or are dropped; near the store's own end, failsafeFull, so are
@@ -58,6 +60,25 @@
 // answered, again to those that connect later, and is complete when all have
 // answered or are gone, or its time is over.
 //
+// # Other OSDs
+//
+// Messages of a PG's other OSDs are handled one at a time and in order
+// (group.deliver); those whose handling reads the store, on the runner. What
+// the core wants made durable takes its place among the PG's transactions
+// under the mutex (pushTxn) and is queued in that order (runTxns). Objects are
+// copied by the goroutines of the recoverer, in pieces, each acknowledged
+// before the next; an object of several pieces lies in pool -2-p until it is
+// whole. A PG is made when a pool is, when this OSD is to lead one, and when a
+// primary wants a copy of one here.
+//
+// A new map goes to all PGs, which store what it means to them, then to disk,
+// then to requests: PGs may be ahead of the stored map, never behind.
+//
+// OSDs that share PGs ask each other whether they are there; one that is
+// silent for Options.HeartbeatGrace is reported to the mon. An OSD that the
+// map calls down, wrongly, or at another address, sends nothing to others and
+// answers no client until it has booted again.
+//
 // # Bounds
 //
 // Per PG: maxOps requests admitted, maxHeld waiting for admission; beyond
@@ -68,7 +89,9 @@
 // Answers that wait to be sent: sessionAnswers, allAnswers. Watches:
 // maxWatches, and objop.MaxWatches of one object; notifies: maxNotifies, and
 // maxNotifyReplies of answers to each. Sources of copies fetched at a time:
-// maxCopies. Commands: maxCommands.
+// maxCopies. Commands: maxCommands. Messages of other OSDs per PG: maxInbox;
+// that wait for a map: maxMapWait. Bytes of objects being copied:
+// recoverySlots*pieceBytes. PGs that others want made: maxCreates.
 //
 // # Rows
 //

@@ -213,6 +213,7 @@ func (d *OSD) install(prev, next *clustermap.OSDMap, inc []byte) error {
 	d.current.Store(next)
 	d.checkServing(next)
 	d.mapMu.Unlock()
+	d.peers.prune(next)
 	d.retryPeers()
 	d.wakeSessions()
 	d.requester.kick()
@@ -296,10 +297,23 @@ func (d *OSD) addGroups(fresh []*group, t *store.Txn) error {
 // made yet; primaries ask again.
 const maxCreates = 256
 
-// createFor makes a PG that a primary wants us to have a copy of. It runs
+// createFor makes a PG that a primary wants us to have a copy of; nil: what we
+// are to lead. It runs
 // where maps are installed, so that the PG sees every map from now on.
 func (d *OSD) createFor(m pg.Message) {
 	cur := d.current.Load()
+	if m == nil { // a PG was removed here, and may be needed again
+		before := *d.groups.Load()
+		if err := d.createGroups(cur, cur); err != nil {
+			return
+		}
+		for id, g := range *d.groups.Load() {
+			if before[id] == nil {
+				g.advance(cur)
+			}
+		}
+		return
+	}
 	id := m.About().PG.PGID
 	if cur == nil || cur.Pool(id.Pool) == nil || id.Seed >= cur.Pool(id.Pool).PGNum {
 		return

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spirula/spirula/osd/internal/pg"
 	"github.com/spirula/spirula/osd/store"
+	"github.com/spirula/spirula/rados/clustermap"
 	"github.com/spirula/spirula/rados/msgr"
 	"github.com/spirula/spirula/rados/wire"
 )
@@ -96,6 +97,29 @@ func (p *peers) reset(d *OSD, c msgr.Conn) {
 			g.with(func(f *pg.Effects) { g.core.PeerReset(int32(who.Num), f) })
 		}
 	})
+}
+
+// prune ends the sessions with OSDs that are down, or up at another address.
+func (p *peers) prune(m *clustermap.OSDMap) {
+	var old []*peer
+	p.mu.Lock()
+	for id, q := range p.conns {
+		q.mu.Lock()
+		if q.conn != nil && (!m.IsUp(id) || m.ClusterAddr(id) != q.addr) {
+			old = append(old, q)
+			delete(p.conns, id)
+		}
+		q.mu.Unlock()
+	}
+	p.mu.Unlock()
+	for _, q := range old {
+		q.mu.Lock()
+		if q.conn != nil {
+			q.conn.Close()
+			q.conn = nil
+		}
+		q.mu.Unlock()
+	}
 }
 
 func (p *peers) close() {

@@ -120,6 +120,10 @@ func (g *group) removeCopy() {
 		d.log.Error("copy of a pg can't be removed", "pg", g.id, "err", err)
 	case !d.closing.Load():
 		d.changeGroups(func(all map[wire.PGID]*group) { delete(all, g.id.PGID) })
+		select {
+		case d.creates <- nil: // by now it may have to lead it
+		case <-d.stop:
+		}
 		d.log.Info("copy of a pg removed: it is clean elsewhere", "pg", g.id)
 	}
 }

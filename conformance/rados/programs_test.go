@@ -107,7 +107,7 @@ func (g *gtest) all() (passed, skipped []string) {
 				g.slow = append(g.slow, fmt.Sprintf("%s %.0f s", name, c.seconds))
 			}
 		}
-		if strings.Contains(out, "Global test environment tear-down") {
+		if strings.Contains(out, "Global test environment tear-down") || strings.Contains(out, "Running 0 tests") {
 			return passed, skipped
 		}
 		if len(run) == 0 {

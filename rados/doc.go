@@ -66,7 +66,8 @@
 // goroutines that are each there once and in order while sessions break, OSDs
 // and the mon are killed and placement groups split. They pass on a Ceph 16.2
 // with cephx and three OSDs, which asks for backoffs when two of them are down,
-// and on Spirula. Not seen: a Ceph with several mons, erasure-coded pools.
+// and on Spirula; likewise without cephx. Commands went on while each of three
+// mons of a Ceph was killed in turn. Not seen: erasure-coded pools.
 //
 // package radostest has what stands in for a cluster in tests.
 package rados

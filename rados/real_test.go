@@ -85,19 +85,10 @@ func TestFaultsReal(t *testing.T) {
 	}
 	stop := make(chan struct{})
 	var faults sync.WaitGroup
-	if run := os.Getenv("SPIRULA_CEPH_RUN"); run != "" {
-		faults.Go(func() {
-			for _, step := range []string{"down osd.0", "up osd.0", "down mon.a", "up mon.a", "down osd.1", "down osd.2", "up osd.1", "up osd.2"} {
-				if out, err := exec.Command(run, strings.Fields(step)...).CombinedOutput(); err != nil {
-					t.Errorf("%s: %v\n%s", step, err, out)
-				}
-				time.Sleep(4 * time.Second)
-			}
-			close(stop)
-		})
-	} else {
-		time.AfterFunc(15*time.Second, func() { close(stop) })
-	}
+	faults.Go(func() {
+		killDaemons(t)
+		close(stop)
+	})
 	split := time.AfterFunc(5*time.Second, func() {
 		for _, v := range []string{"pg_num", "pgp_num"} {
 			set(map[string]any{"prefix": "osd pool set", "pool": name, "var": v, "val": "16"})
@@ -108,37 +99,7 @@ func TestFaultsReal(t *testing.T) {
 	var writers sync.WaitGroup
 	var total atomic.Int64
 	for o := range objects {
-		writers.Go(func() {
-			object := fmt.Sprint("o", o)
-			var calls []*rados.Call
-			n := 0
-			for running := true; running || len(calls) > 0; {
-				select {
-				case <-stop:
-					running = false
-				default:
-				}
-				if running && len(calls) < window {
-					calls = append(calls, x.Start(ctx, appendOp(object, fmt.Sprintf("%d,", n))))
-					n++
-					continue
-				}
-				if _, err := calls[0].Wait(ctx); err != nil {
-					t.Errorf("%s: append: %v", object, err)
-					return
-				}
-				calls = calls[1:]
-			}
-			total.Add(int64(n))
-			var want strings.Builder
-			for i := range n {
-				fmt.Fprintf(&want, "%d,", i)
-			}
-			got, err := x.ReadAll(ctx, object)
-			if err != nil || string(got) != want.String() {
-				t.Errorf("%s: %d bytes, %v, want %d", object, len(got), err, want.Len())
-			}
-		})
+		writers.Go(func() { total.Add(int64(appendUntil(ctx, t, x, fmt.Sprint("o", o), window, stop))) })
 	}
 	writers.Wait()
 	faults.Wait()
@@ -152,6 +113,56 @@ func TestFaultsReal(t *testing.T) {
 	}
 	m := &c.Metrics
 	t.Logf("%d appends, %d resets, %d resent, %d maps, %d backoffs, %d late", total.Load(), m.Resets.Load(), m.Resent.Load(), m.Maps.Load(), m.Blocks.Load(), m.Late.Load())
+}
+
+// killDaemons stops and starts daemons, or waits a while if it can't.
+func killDaemons(t *testing.T) {
+	run := os.Getenv("SPIRULA_CEPH_RUN")
+	if run == "" {
+		time.Sleep(15 * time.Second)
+		return
+	}
+	for _, step := range []string{"down osd.0", "up osd.0", "down mon.a", "up mon.a", "down osd.1", "down osd.2", "up osd.1", "up osd.2"} {
+		if out, err := exec.Command(run, strings.Fields(step)...).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", step, err, out)
+		}
+		time.Sleep(4 * time.Second)
+	}
+}
+
+// appendUntil appends numbers to an object, some under way at a time, until
+// stop, and reads them back. It gives how many there were.
+func appendUntil(ctx context.Context, t *testing.T, x *rados.IOCtx, object string, window int, stop <-chan struct{}) (n int) {
+	var calls []*rados.Call
+	for running := true; running || len(calls) > 0; {
+		select {
+		case <-stop:
+			running = false
+		default:
+		}
+		if running && len(calls) < window {
+			calls = append(calls, x.Start(ctx, appendOp(object, fmt.Sprintf("%d,", n))))
+			n++
+			continue
+		}
+		if len(calls) == 0 {
+			break
+		}
+		if _, err := calls[0].Wait(ctx); err != nil {
+			t.Errorf("%s: append: %v", object, err)
+			return n
+		}
+		calls = calls[1:]
+	}
+	var want strings.Builder
+	for i := range n {
+		fmt.Fprintf(&want, "%d,", i)
+	}
+	got, err := x.ReadAll(ctx, object)
+	if err != nil || string(got) != want.String() {
+		t.Errorf("%s: %d bytes, %v, want %d", object, len(got), err, want.Len())
+	}
+	return n
 }
 
 // TestModesReal connects in each protection.
@@ -168,6 +179,9 @@ func TestModesReal(t *testing.T) {
 		conf, err := rados.ReadConfig(os.Getenv("SPIRULA_CEPH_CONF"))
 		if err != nil {
 			t.Fatal(err)
+		}
+		if conf.Auth != rados.AuthCephx {
+			t.Skip("without keys nothing is encrypted")
 		}
 		conf.MonModes, conf.OSDModes = []msgr.Mode{mode}, []msgr.Mode{mode}
 		c, err := rados.Dial(ctx, conf, nil)

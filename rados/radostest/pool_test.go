@@ -379,7 +379,7 @@ type liar struct {
 func (l *liar) Do(ctx context.Context, op *rados.Op) (*rados.Reply, error) {
 	r, err := l.Pool.Do(ctx, op)
 	if l.n--; l.n == 0 {
-		r.Result++
+		r.Result--
 	}
 	return r, err
 }

@@ -81,12 +81,11 @@ func (p pipe) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(p.remote) }
 
 // player plays one side of a capture against ours.
 type player struct {
-	t     *testing.T
-	c     net.Conn
-	out   *gcmStream // of what the player sends
-	in    *gcmStream
-	c2    *capture
-	frame captured
+	t   *testing.T
+	c   net.Conn
+	out *gcmStream // of what the player sends
+	in  *gcmStream
+	c2  *capture
 }
 
 func (p *player) send(f captured) {

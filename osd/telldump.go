@@ -172,7 +172,11 @@ func (d *OSD) cmdQuery(a args) (any, error) {
 	s := g.core.Stats()
 	sums := map[string]int64{"num_objects": s.Objects + s.Clones, "num_object_clones": s.Clones, "num_bytes": s.Bytes,
 		"num_read": int64(g.counts.reads.Load()), "num_write": int64(g.counts.writes.Load())}
-	return map[string]any{"snap_trimq": "[]", "snap_trimq_len": 0, "state": g.core.State(), "epoch": d.epoch(),
+	backoffs := []map[string]any{}
+	for s, b := range g.backoffs {
+		backoffs = append(backoffs, map[string]any{"peer": s.conn.Peer().String(), "id": b.id, "acked": b.acked, "released": b.released})
+	}
+	return map[string]any{"backoffs": backoffs, "held": len(g.held), "snap_trimq": "[]", "snap_trimq_len": 0, "state": g.core.State(), "epoch": d.epoch(),
 		"up": up, "acting": acting, "info": map[string]any{
 			"pgid": id.String(), "last_update": g.core.LastUpdate().String(),
 			"stats": map[string]any{"state": g.core.State(), "up": up, "acting": acting, "log_size": g.core.LogLen(),

@@ -116,6 +116,7 @@ func (g *group) admit(o *op) bool {
 			o.next = (*op).again // the client asks the primary
 			return true
 		}
+		o.session.behind(g.osd)
 		g.osd.drop(o)
 	case pg.Hold:
 		g.hold(o)

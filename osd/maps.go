@@ -210,8 +210,8 @@ func (d *OSD) install(prev, next *clustermap.OSDMap, inc []byte) error {
 	}
 	delete(d.incs, next.Epoch-keepIncs)
 	d.retrying.Store(true)
+	d.checkServing(next) // first: a request by next must not be dropped
 	d.current.Store(next)
-	d.checkServing(next)
 	d.mapMu.Unlock()
 	d.peers.prune(next)
 	d.retryPeers()

@@ -25,6 +25,7 @@ type session struct {
 	has      wire.Epoch // the newest map that the peer is known to have, or was sent
 	parked   []*op      // requests that wait for a map, and those behind them
 	draining bool       // parked is being routed
+	lost     bool       // a request was dropped, and the peer may not know why
 	paced    []*op      // large reads that wait for the client to take answers
 	blocked  map[*group]struct{}
 	watches  map[*watch]struct{}
@@ -167,18 +168,40 @@ func (d *OSD) unparked(o *op) {
 }
 
 // wakeSessions has requests routed that waited for the map that is current
-// now.
+// now, and sends the map to peers that lost a request for want of it.
 func (d *OSD) wakeSessions() {
-	if d.parked.Load() == 0 {
-		return
-	}
 	d.sessions.Range(func(_, v any) bool {
 		s := v.(*session)
 		s.mu.Lock()
+		lost := s.lost
+		s.lost = false
 		s.kick(d)
 		s.mu.Unlock()
+		if lost {
+			s.catchUp(d)
+		}
 		return true
 	})
+}
+
+// behind notes that a request of the session was dropped because the PG has
+// another primary: the peer will send it there once it has the map, which may
+// not be the current one here yet.
+func (s *session) behind(d *OSD) {
+	s.mu.Lock()
+	s.lost = true
+	s.mu.Unlock()
+	d.runner.run(func() { s.catchUp(d) })
+}
+
+// catchUp sends the peer the maps that it is not known to have.
+func (s *session) catchUp(d *OSD) {
+	cur := d.current.Load()
+	s.mu.Lock()
+	from := s.has
+	s.has = max(from, cur.Epoch)
+	s.mu.Unlock()
+	s.pushMap(d, cur, from)
 }
 
 // pushMap sends the peer the maps that follow from.

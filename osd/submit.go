@@ -141,6 +141,8 @@ func (g *group) submitOne(o *op, f *pg.Effects) {
 		d.Metrics.Dropped.Add(1)
 		if o.own != nil {
 			o.own(wire.EAGAIN)
+		} else {
+			g.sendAgain(o.session)
 		}
 		o.done()
 		return

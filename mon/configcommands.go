@@ -7,8 +7,7 @@ import (
 	"github.com/spirula/spirula/rados/wire"
 )
 
-// addConfigCommands adds the commands about settings and about the keys that
-// others keep here.
+// addConfigCommands adds the commands about settings.
 func addConfigCommands(t commands) {
 	t.add("config set name=who,type=CephString name=name,type=CephString name=value,type=CephString name=force,type=CephBool,req=false",
 		"set a setting", "rw", func(c *call) {
@@ -36,6 +35,11 @@ func addConfigCommands(t commands) {
 		}
 		c.finish(0, "", []byte(fmt.Sprintf("# minimal ceph.conf for %s\n[global]\n\tfsid = %s\n\tmon_host = %s\n", c.m.fsid, c.m.fsid, strings.Join(at, " "))))
 	})
+	addKeyCommands(t)
+}
+
+// addKeyCommands adds the commands about keys that others keep here.
+func addKeyCommands(t commands) {
 	for _, word := range []string{"set", "put"} {
 		t.add("config-key "+word+" name=key,type=CephString name=val,type=CephString,req=false", "keep a value under a key", "rw", func(c *call) {
 			val := c.args.str("val")

@@ -39,6 +39,12 @@ func addCrushCommands(t commands) {
 		}
 		c.output(names, lines(names))
 	})
+	addCrushClasses(t)
+}
+
+// addCrushClasses adds the commands that show device classes, tunables and
+// weight sets.
+func addCrushClasses(t commands) {
 	t.add("osd crush class ls", "list the device classes", "r", func(c *call) {
 		names := []string{}
 		for _, id := range sortedKeys(c.m.osd.cur.Crush.ClassNames) {

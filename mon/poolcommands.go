@@ -87,13 +87,11 @@ func cmdPoolCreate(c *call) {
 		c.fail(wire.EINVAL, "unknown pool type '%s'", kind)
 		return
 	}
-	if rule != "" {
-		id, ok := view.Crush.RuleByName(rule)
-		if !ok {
-			c.fail(wire.ENOENT, "specified rule %s doesn't exist", rule)
-			return
-		}
+	if id, ok := view.Crush.RuleByName(rule); ok {
 		n.rule = int64(id)
+	} else if rule != "" {
+		c.fail(wire.ENOENT, "specified rule %s doesn't exist", rule)
+		return
 	}
 	most := min(clustermap.MaxPGs, c.m.optionInt("mon_max_pool_pg_num"))
 	if n.pgNum < 0 || n.pgNum > most {

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spirula/spirula/mon"
 	"github.com/spirula/spirula/osd"
@@ -28,9 +29,16 @@ const (
 // inProcess is the mon's address when nobody outside may reach it.
 const inProcess = "127.0.0.1:3300"
 
+// Bounds and periods of the network.
+const (
+	received  = 96 << 20 // bytes of data from outside clients that are held at once
+	keepalive = 10 * time.Second
+)
+
 // access is how the daemons and clients of this process reach each other, and
 // how others reach them.
 type access struct {
+	tcp      *msgr.TCP    // nil without outside clients
 	outer    msgr.Network // the mon's
 	net      msgr.Network // the OSDs' and clients': in process where it can be
 	monAddrs []wire.Addr
@@ -61,8 +69,8 @@ func newAccess(flag, mon, auth string, log *slog.Logger) (*access, error) {
 
 // newRemoteAccess prepares the network of a process whose mons are others.
 func newRemoteAccess(mons []wire.Addr, auth string, log *slog.Logger) *access {
-	tcp := msgr.NewTCP(msgr.TCPOptions{Registry: wire.NewRegistry(osd.Codecs()), Log: log})
-	return &access{outer: tcp, net: tcp, monAddrs: mons, auth: auth}
+	tcp := msgr.NewTCP(msgr.TCPOptions{Registry: wire.NewRegistry(osd.Codecs()), Log: log, RecvBytes: received, Keepalive: keepalive})
+	return &access{outer: tcp, net: tcp, tcp: tcp, monAddrs: mons, auth: auth}
 }
 
 // usable tells early what keeps a mon from listening at an address, and

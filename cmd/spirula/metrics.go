@@ -23,6 +23,9 @@ func (s *status) registry() *prometheus.Registry {
 	gauge("spirula_store_data_bytes", "allocated to data", func() float64 { return float64(s.cl.osd.store.Statfs().Data) })
 	gauge("spirula_store_objects", "RADOS objects", func() float64 { return float64(s.cl.osd.store.Statfs().Objects) })
 	registerCounters(r, "mon", &s.cl.mon.mon.Metrics)
+	if s.cl.access.tcp != nil {
+		registerCounters(r, "msgr", &s.cl.access.tcp.Metrics)
+	}
 	registerCounters(r, "osd", &s.cl.osd.osd.Metrics)
 	return r
 }

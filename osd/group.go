@@ -29,6 +29,7 @@ type group struct {
 	answering    bool         // somebody sends them
 	spare        []*op        // memory for answers
 	turns        uint64       // writes that the submitter is done with
+	admission    pg.Effects   // of Admit; empty in between
 	handling     bool         // a peer's message is being handled
 	inbox        []pg.Message // those that wait for it
 	queueing     bool         // somebody queues txns
@@ -108,8 +109,8 @@ func (g *group) admit(o *op) bool {
 	if o.write {
 		ask.Write = &o.Write
 	}
-	var f pg.Effects
-	verdict, dup := g.core.Admit(ask, &f)
+	f := &g.admission
+	verdict, dup := g.core.Admit(ask, f)
 	switch verdict {
 	case pg.Drop:
 		if !o.write && o.m.Flags&anyReplica != 0 && o.m.Epoch >= g.core.Since() {
@@ -123,7 +124,7 @@ func (g *group) admit(o *op) bool {
 	case pg.Wait:
 		g.wait(o)
 		if len(f.Send)+len(f.Work)+len(f.Freed) > 0 {
-			g.later(&f)
+			g.later(f)
 		}
 	case pg.Join:
 		o.joined = true
@@ -175,9 +176,9 @@ func (g *group) freed(head wire.HObject) {
 // later has effects carried out by the runner: they came up where the mutex
 // is held for something else.
 func (g *group) later(f *pg.Effects) {
-	g.settle(f)
 	rest := *f
 	*f = pg.Effects{}
+	g.settle(&rest)
 	g.osd.runner.run(func() { g.perform(&rest) })
 }
 

@@ -240,10 +240,10 @@ func TestKilledOSDsLoseNothing(t *testing.T) {
 			t.Fatalf("osd.%d does not come back: %v", victim, err)
 		}
 		begin := time.Now()
-		wait()
 		d.eventually(time.Minute, "all OSDs are up", func() bool { return d.upOSDs() == 3 })
 		d.clean(cleanTimeout)
 		t.Logf("kill %d of osd.%d: all clean %.1f s after it was back", i+1, victim, time.Since(begin).Seconds())
+		wait()
 	}
 	l.finish()
 	d.clean(cleanTimeout)

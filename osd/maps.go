@@ -346,6 +346,7 @@ func (g *group) advance(m *clustermap.OSDMap) chan struct{} {
 		w := m.Map(g.id.PGID)
 		to = pg.Interval{Up: w.Up, Acting: w.Acting, Primary: w.ActingPrimary, MinSize: int(p.MinSize),
 			Size: int(p.Size), PGNum: p.PGNum, Exists: true}
+		_, to.Temp = m.PGTemp[g.id.PGID]
 	}
 	var f pg.Effects
 	g.mu.Lock()

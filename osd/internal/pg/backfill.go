@@ -164,6 +164,9 @@ func (c *Core) finish(f *Effects) {
 		}
 		return
 	}
+	if c.interval.Temp { // it says what would be so without it
+		f.AskTemp, f.Temp = true, nil
+	}
 	if c.updated || len(c.interval.Acting) < c.interval.Size {
 		return
 	}

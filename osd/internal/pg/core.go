@@ -16,6 +16,7 @@ type Interval struct {
 	Size       int
 	PGNum      uint32
 	Exists     bool // the pool does
+	Temp       bool // the map has a pg_temp for the PG; no part of what makes intervals differ
 }
 
 // View is what the PG asks the newest map about OSDs.
@@ -330,6 +331,7 @@ func (c *Core) MapAdvance(epoch wire.Epoch, to Interval, v View, f *Effects) {
 	}
 	c.epoch, c.view = epoch, v
 	if c.since != 0 && c.interval.same(&to) && c.phase != phaseNone {
+		c.interval.Temp = to.Temp
 		c.sawUpThru(v, f)
 		c.mapChanged(f)
 		return

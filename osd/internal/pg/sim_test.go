@@ -58,7 +58,7 @@ func (m *simMap) LostAt(int32) wire.Epoch   { return 0 }
 func (m *simMap) MaxOSD() int32             { return int32(len(m.up)) }
 func (w *world) cur() *simMap               { return w.maps[len(w.maps)-1] }
 func (w *world) interval(m *simMap) Interval {
-	i := Interval{Primary: -1, MinSize: w.min, Size: w.size, PGNum: 1, Exists: true}
+	i := Interval{Primary: -1, MinSize: w.min, Size: w.size, PGNum: 1, Exists: true, Temp: len(m.temp) > 0}
 	for _, o := range m.order {
 		if m.up[o] && len(i.Up) < w.size {
 			i.Up = append(i.Up, o)
@@ -796,6 +796,9 @@ func (w *world) done() bool {
 	m := w.cur()
 	p := w.interval(m).Primary
 	if p < 0 || w.nodes[p].core == nil || !w.nodes[p].core.Clean() {
+		return false
+	}
+	if len(m.temp) > 0 {
 		return false
 	}
 	for _, n := range w.nodes {

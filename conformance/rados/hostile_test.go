@@ -106,12 +106,17 @@ func authRequest(method uint32, payload []byte) []byte {
 	return frame(tagAuthRequest, append(b, blob(payload)...))
 }
 
+// closed stands for the tag of a frame when there is none.
+const closed = 0
+
 // take reads one frame of the peer's in crc mode, after its banner.
 func (p *peer) take() (tag byte, payload []byte) {
 	p.t.Helper()
 	p.SetReadDeadline(time.Now().Add(20 * time.Second))
 	head := make([]byte, 32)
-	if _, err := io.ReadFull(p, head); err != nil {
+	if _, err := io.ReadFull(p, head); errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+		return closed, nil
+	} else if err != nil {
 		p.t.Fatalf("no frame: %v", err)
 	}
 	payload = make([]byte, le.Uint32(head[2:])+4)
@@ -430,7 +435,7 @@ func TestReplayedAndForgedTicketsAreRefused(t *testing.T) {
 		}
 		refused := func(what string, change func(i int, payload []byte) []byte) {
 			t.Helper()
-			if _, tag := dialPeer(t, addr).authenticate(admin, d.kind, change); tag != tagBadMethod {
+			if _, tag := dialPeer(t, addr).authenticate(admin, d.kind, change); tag != tagBadMethod && tag != closed {
 				t.Errorf("%s: %s is answered with tag %d", d.name, what, tag)
 			}
 		}

@@ -159,8 +159,9 @@ func (g *gtest) once() (string, error) {
 	}
 }
 
-// silence is the longest that a program may print nothing: one case at most.
-const silence = 90 * time.Second
+// silence is the longest that a program may print nothing: one case at most,
+// of which some take a minute.
+const silence = 4 * time.Minute
 
 // gcase is what a program printed about one of its cases.
 type gcase struct {

@@ -164,7 +164,8 @@ func TestSizesWereTrue(t *testing.T) {
 				}
 				last = at.Size
 				d, _, _, err := f.Read(context.Background(), modelRoot, a.Handle(), last-min(last, 10), 10)
-				if err != nil || uint64(d.Len()) != min(last, 10) {
+				// It may have grown beyond last meanwhile.
+				if err != nil || uint64(d.Len()) < min(last, 10) || d.Len() > 10 {
 					t.Errorf("read at the end of %d: %d bytes, %v", last, d.Len(), err)
 				}
 				d.Release()

@@ -61,7 +61,21 @@ func (c *cluster) start() {
 	c.mon = m
 }
 
+// startOSD starts an OSD in the place of a former one, which ends then. After a
+// restart of the mon the former one may come back to it after the new one has
+// booted, and wins: then another one tries.
 func (c *cluster) startOSD(id int32) *radostest.OSD {
+	c.t.Helper()
+	for range 5 {
+		if o := c.tryOSD(id); o != nil {
+			return o
+		}
+	}
+	c.t.Fatalf("osd.%d does not come up", id)
+	return nil
+}
+
+func (c *cluster) tryOSD(id int32) *radostest.OSD {
 	c.t.Helper()
 	o, err := radostest.NewOSD(c.net, id, c.stores, true)
 	if err != nil {
@@ -69,7 +83,7 @@ func (c *cluster) startOSD(id int32) *radostest.OSD {
 	}
 	o.Join(c.net, []wire.Addr{addr})
 	c.t.Cleanup(o.Close)
-	for range 2000 {
+	for range 600 {
 		if m := c.mon.OSDMap(); m.IsUp(id) && m.Addr(id) == o.Addr() {
 			if old := c.osds[id]; old != nil {
 				old.Close()
@@ -79,7 +93,7 @@ func (c *cluster) startOSD(id int32) *radostest.OSD {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	c.t.Fatalf("osd.%d does not come up", id)
+	o.Close()
 	return nil
 }
 

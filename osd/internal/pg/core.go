@@ -40,8 +40,9 @@ func equalOSDs(a, b []int32) bool {
 	return true
 }
 
+// same reports whether two maps agree, but for the PG's objects (samePart).
 func (i *Interval) same(j *Interval) bool {
-	return i.Primary == j.Primary && i.MinSize == j.MinSize && i.Size == j.Size && i.PGNum == j.PGNum &&
+	return i.Primary == j.Primary && i.MinSize == j.MinSize && i.Size == j.Size &&
 		i.Exists == j.Exists && equalOSDs(i.Acting, j.Acting) && equalOSDs(i.Up, j.Up)
 }
 
@@ -109,6 +110,9 @@ type Effects struct {
 	Retire bool
 	// Clean: the PG has become clean.
 	Clean bool
+	// Split: everything is on stable storage here, and the rows can be
+	// divided (Core.Split).
+	Split bool
 }
 
 // Reset empties f and keeps its memory.
@@ -134,6 +138,8 @@ type Core struct {
 	view    View
 	phase   phase
 	retired bool
+	// splitting: the rows are to be divided before the interval begins.
+	splitting bool
 
 	pending   map[wire.ReqID]*Write // admitted writes without an answer
 	inflight  []*Write              // submitted, in version order; the part before first is done
@@ -269,8 +275,11 @@ func (c *Core) Persisted(f *Effects) {
 }
 
 // stable reports whether all that this copy says of itself is on stable
-// storage.
-func (c *Core) stable() bool {
+// storage, and said of this PG alone.
+func (c *Core) stable() bool { return c.settled() && !c.Splitting() }
+
+// settled reports whether nothing is on its way to stable storage.
+func (c *Core) settled() bool {
 	return c.submitted == nil && c.unsynced == 0 && len(c.replica) == 0 && len(c.durable) == 0
 }
 
@@ -330,7 +339,7 @@ func (c *Core) MapAdvance(epoch wire.Epoch, to Interval, v View, f *Effects) {
 		c.skippedMaps(epoch)
 	}
 	c.epoch, c.view = epoch, v
-	if c.since != 0 && c.interval.same(&to) && c.phase != phaseNone {
+	if c.since != 0 && c.sameInterval(&to) && c.phase != phaseNone {
 		c.interval.Temp = to.Temp
 		c.sawUpThru(v, f)
 		c.mapChanged(f)
@@ -338,16 +347,17 @@ func (c *Core) MapAdvance(epoch wire.Epoch, to Interval, v View, f *Effects) {
 	}
 	// After a restart the interval may be the same as before it, but what
 	// was under way then is gone.
-	if c.since == 0 || !c.interval.same(&to) {
+	if c.since == 0 || !c.sameInterval(&to) {
 		// Where the interval began is not known after a gap: it counts.
 		skipped := c.interval.Primary == skipped
 		c.endInterval(epoch)
-		if c.interval.Primary != to.Primary || c.interval.PGNum != to.PGNum || c.led == 0 {
+		if c.interval.Primary != to.Primary || !c.samePart(to.PGNum) || c.led == 0 {
 			c.led = epoch
 		}
 		c.since, c.interval, c.upThru = epoch, to, skipped
 	}
 	c.noteUpThru(v)
+	c.noteSplit()
 	c.phase = phaseSettling
 	c.forget(f)
 	c.resetPeering()

@@ -114,7 +114,7 @@ func (c *Core) handleNotify(m *Notify, f *Effects) {
 
 // handleUpdate takes over what the primary knows of the past.
 func (c *Core) handleUpdate(m *Update, f *Effects) {
-	if m.From != c.interval.Primary || c.Primary() {
+	if m.From != c.interval.Primary || c.Primary() || c.splitting {
 		return
 	}
 	c.history.Started = max(c.history.Started, m.History.Started)

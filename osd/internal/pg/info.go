@@ -162,7 +162,7 @@ func (i *Info) decode(d *record.Decoder) {
 
 const (
 	infoVersion    = 1
-	historyVersion = 2 // 1 had no led
+	historyVersion = 3 // 1 had no led, 2 was not split
 )
 
 // encodeInfo gives the row RowInfo: when the PG was made and where its log
@@ -191,7 +191,9 @@ type standing struct {
 	since       wire.Epoch // first of the interval
 	led         wire.Epoch // from when on its primary has been the primary
 	interval    Interval
-	upThru      bool // the interval's primary may have answered writes
+	upThru      bool   // the interval's primary may have answered writes
+	divided     uint32 // the pg_num by which the rows are divided; 0: not known yet
+	foreign     bool   // the rows that other parts have got are not all removed
 }
 
 func (s *standing) encode() []byte {
@@ -211,6 +213,8 @@ func (s *standing) encode() []byte {
 	r.U64(uint64(i.PGNum))
 	r.Bool(i.Exists)
 	r.Bool(s.upThru)
+	r.U64(uint64(s.divided))
+	r.Bool(s.foreign)
 	return r.Seal()
 }
 
@@ -231,5 +235,9 @@ func decodeStanding(p []byte) (s standing, err error) {
 	i.MinSize, i.Size, i.PGNum = int(d.U32()), int(d.U32()), d.U32()
 	i.Exists = d.Bool()
 	s.upThru = d.Bool()
+	s.divided = i.PGNum
+	if version > 2 {
+		s.divided, s.foreign = d.U32(), d.Bool()
+	}
 	return s, d.End()
 }

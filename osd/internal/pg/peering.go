@@ -81,6 +81,7 @@ func (c *Core) replicaOf(osd int32) int {
 
 // step goes on where something waited for stable storage.
 func (c *Core) step(f *Effects) {
+	f.Split = f.Split || c.Splitting() && c.settled()
 	if !c.stable() || c.retired {
 		return
 	}

@@ -40,6 +40,7 @@ type group struct {
 	staged       map[wire.HObject]*stage // objects that come in pieces
 	pushing      map[pushKey]chan uint32 // pieces that are to be acknowledged
 	removing     bool
+	splitReady   chan struct{}        // closed when the rows can be divided; nil: they can, or need not
 	trimmedSince wire.Epoch           // the interval that trimmed is of; both are trimLoop's
 	trimmed      map[wire.SnapID]bool // removed snapshots known to have no clone here
 	backoffs     map[*session]*backoff
@@ -76,6 +77,15 @@ func pgOfKey(k string) (wire.PGID, bool) {
 	}
 	b := []byte(k[len(pgRow):])
 	return wire.PGID{Pool: int64(binary.BigEndian.Uint64(b)), Seed: binary.BigEndian.Uint32(b[8:])}, true
+}
+
+// putGroups adds PGs to the daemon's.
+func (d *OSD) putGroups(fresh []*group) {
+	d.changeGroups(func(all map[wire.PGID]*group) {
+		for _, g := range fresh {
+			all[g.id.PGID] = g
+		}
+	})
 }
 
 // group finds a PG by its id; nil if this OSD has none.
@@ -256,6 +266,10 @@ func (g *group) settle(f *pg.Effects) {
 	}
 	if f.NewInterval {
 		g.forgetObjects()
+	}
+	if f.Split && g.splitReady != nil {
+		close(g.splitReady)
+		g.splitReady = nil
 	}
 	for _, w := range f.Answer {
 		g.answers = append(g.answers, w.Owner.(*op))

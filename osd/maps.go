@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"maps"
 	"runtime"
 	"slices"
 	"sync"
@@ -108,11 +109,10 @@ func (d *OSD) loadGroups() error {
 	for _, g := range loaded {
 		if g != nil {
 			groups[g.id.PGID] = g
-			g.advance(m)
 		}
 	}
 	d.groups.Store(&groups)
-	return nil
+	return d.bringTo(m, slices.Collect(maps.Values(groups)))
 }
 
 // takeMaps is the goroutine that applies maps, one message at a time.
@@ -180,18 +180,16 @@ func newestFull(msg *wire.MOSDMap, after wire.Epoch) (wire.Epoch, bool) {
 // it, on disk, then for requests. After a crash between the two, PGs are ahead
 // of the map, and wait for it.
 func (d *OSD) install(prev, next *clustermap.OSDMap, inc []byte) error {
-	if err := d.createGroups(prev, next); err != nil {
+	d.coming.Store(next)
+	if err := d.bringTo(next, slices.Collect(maps.Values(*d.groups.Load()))); err != nil {
 		return err
 	}
-	d.coming.Store(next)
-	var durable []chan struct{}
-	for _, g := range *d.groups.Load() {
-		durable = append(durable, g.advance(next))
+	fresh, err := d.createGroups(prev, next)
+	if err == nil {
+		err = d.bringTo(next, fresh)
 	}
-	for _, ch := range durable {
-		if ch != nil {
-			<-ch
-		}
+	if err != nil {
+		return err
 	}
 	t := &store.Txn{}
 	t.MetaSet(metaPG, wire.KV{Key: fullRow, Value: next.Encode()})
@@ -242,7 +240,7 @@ func (d *OSD) queueAndWait(t *store.Txn) error {
 // hold: those of pools that are new in this map, which are empty, and those
 // that it leads, of which it has to ask the others. What it does not lead is
 // made when the primary says so (createFor).
-func (d *OSD) createGroups(prev, next *clustermap.OSDMap) error {
+func (d *OSD) createGroups(prev, next *clustermap.OSDMap) ([]*group, error) {
 	t := &store.Txn{}
 	var fresh []*group
 	have := *d.groups.Load()
@@ -260,13 +258,13 @@ func (d *OSD) createGroups(prev, next *clustermap.OSDMap) error {
 				continue
 			}
 			m := next.Map(id)
-			if m.ActingPrimary != d.opts.ID && (created == 0 || !slices.Contains(m.Acting, d.opts.ID)) {
+			if m.ActingPrimary != d.opts.ID && (created == 0 || !slices.Contains(m.Acting, d.opts.ID)) || leaving(have, id) {
 				continue
 			}
 			fresh = append(fresh, d.makeGroup(id, created, t))
 		}
 	}
-	return d.addGroups(fresh, t)
+	return fresh, d.addGroups(fresh, t)
 }
 
 // makeGroup makes a PG, and adds its rows to t.
@@ -285,11 +283,7 @@ func (d *OSD) addGroups(fresh []*group, t *store.Txn) error {
 	if err := d.queueAndWait(t); err != nil {
 		return err
 	}
-	d.changeGroups(func(all map[wire.PGID]*group) {
-		for _, g := range fresh {
-			all[g.id.PGID] = g
-		}
-	})
+	d.putGroups(fresh)
 	return nil
 }
 
@@ -303,14 +297,12 @@ const maxCreates = 256
 func (d *OSD) createFor(m pg.Message) {
 	cur := d.current.Load()
 	if m == nil { // a PG was removed here, and may be needed again
-		before := *d.groups.Load()
-		if err := d.createGroups(cur, cur); err != nil {
+		fresh, err := d.createGroups(cur, cur)
+		if err != nil {
 			return
 		}
-		for id, g := range *d.groups.Load() {
-			if before[id] == nil {
-				g.advance(cur)
-			}
+		for _, g := range fresh {
+			g.advance(cur)
 		}
 		return
 	}
@@ -318,7 +310,7 @@ func (d *OSD) createFor(m pg.Message) {
 	if cur == nil || cur.Pool(id.Pool) == nil || id.Seed >= cur.Pool(id.Pool).PGNum {
 		return
 	}
-	if w := cur.Map(id); d.group(id) == nil && (slices.Contains(w.Acting, d.opts.ID) || slices.Contains(w.Up, d.opts.ID)) {
+	if w := cur.Map(id); d.group(id) == nil && !leaving(*d.groups.Load(), id) && (slices.Contains(w.Acting, d.opts.ID) || slices.Contains(w.Up, d.opts.ID)) {
 		t := &store.Txn{}
 		g := d.makeGroup(id, 0, t)
 		if err := d.addGroups([]*group{g}, t); err != nil {
@@ -359,6 +351,9 @@ func (g *group) advance(m *clustermap.OSDMap) chan struct{} {
 	}
 	if f.NewInterval {
 		g.newInterval()
+	}
+	if g.core.Splitting() && g.splitReady == nil {
+		g.splitReady = make(chan struct{})
 	}
 	g.settle(&f)
 	if g.core.Since() != was {

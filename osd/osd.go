@@ -311,6 +311,7 @@ func (d *OSD) tick() {
 		if cur != nil && len(cur.Blocklist) > 0 {
 			g.dropBlocklisted(cur)
 		}
+		g.settle(&f)
 		g.mu.Unlock()
 		g.perform(&f)
 	}

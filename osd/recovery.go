@@ -99,11 +99,10 @@ func (g *group) parts(head wire.HObject) ([]store.ObjectID, error) {
 // them: at is the last one then, and end otherwise.
 func (g *group) heads(first, end wire.HObject, max int) (out []pg.Missing, at wire.HObject, err error) {
 	cur := g.osd.current.Load()
-	pool := cur.Pool(g.id.Pool)
-	if pool == nil {
+	if cur.Pool(g.id.Pool) == nil {
 		return nil, end, nil
 	}
-	from, stop := listRange(pool, g.id.PGID)
+	from, stop := g.objectRange()
 	if !first.Max && first.Compare(from) > 0 {
 		from = first
 		from.Snap = wire.SnapDir // behind the head; no object has it
@@ -568,7 +567,7 @@ func (g *group) dropStaged() error {
 	if m == nil || m.Pool(g.id.Pool) == nil {
 		return nil
 	}
-	first, stop := listRange(m.Pool(g.id.Pool), g.id.PGID)
+	first, stop := g.objectRange()
 	first.Pool, stop.Pool = -2-g.id.Pool, -2-g.id.Pool
 	if stop.Hash == 0 && stop.Snap == 0 && stop.Name == "" {
 		stop.Pool++

@@ -130,11 +130,10 @@ func (g *group) removeCopy() {
 
 func (g *group) removeObjects() error {
 	d := g.osd
-	pool := d.current.Load().Pool(g.id.Pool)
-	if pool == nil {
+	if d.current.Load().Pool(g.id.Pool) == nil {
 		return wire.Errorf("remove pg", g.id.String(), wire.ENOENT)
 	}
-	first, stop := listRange(pool, g.id.PGID)
+	first, stop := g.objectRange()
 	for !d.closing.Load() {
 		ids, _, err := d.store.List(g.id.Shard, first, stop, removeBatch)
 		if err != nil || len(ids) == 0 {

@@ -116,6 +116,9 @@ func (s *script) state() {
 	for _, id := range poolIDs(m) {
 		p := m.Pools[id]
 		fmt.Fprintf(&s.out, " pool %d %q size %d/%d pg_num %d changed %d", id, m.PoolNames[id], p.Size, p.MinSize, p.PGNum, p.LastChange)
+		if p.PGPNum != p.PGNum {
+			fmt.Fprintf(&s.out, " pgp_num %d", p.PGPNum)
+		}
 		if p.SnapSeq != 0 {
 			fmt.Fprintf(&s.out, " snap_seq %d", p.SnapSeq)
 		}

@@ -279,7 +279,7 @@ func (s *osdService) tick(now time.Time) {
 	for target := range s.failures {
 		s.weighFailure(target, now)
 	}
-	s.growSteps(now)
+	s.followPGNum(now)
 	s.checkFull()
 	s.stats.sample(now)
 	if now.Sub(s.healthAt) >= healthGap {

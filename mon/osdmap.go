@@ -47,8 +47,6 @@ type osdService struct {
 	failures map[int32]map[int32]failureReport // target -> reporter
 	purges   map[poolSnap]map[uint32]bool
 
-	growths map[int64]*growth // by pool
-
 	healthSeen map[string]string // code -> message of the checks when health was looked at last
 	healthAt   time.Time
 }
@@ -64,7 +62,6 @@ func (s *osdService) resetLeader() {
 	s.owner, s.missing = make(map[int32]*session), make(map[int32]time.Time)
 	s.boots, s.failures = make(map[int32]pendingBoot), make(map[int32]map[int32]failureReport)
 	s.purges = make(map[poolSnap]map[uint32]bool)
-	s.growths = make(map[int64]*growth)
 }
 
 func (s *osdService) name() string    { return "osdmap" }
@@ -112,7 +109,6 @@ func (s *osdService) lead(on bool) {
 		fn(wire.EAGAIN, 0)
 	}
 	s.flyWait, s.waiting = nil, nil
-	s.endGrowths()
 	s.resetLeader()
 	if on {
 		s.lastStep = time.Time{}

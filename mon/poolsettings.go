@@ -1,7 +1,6 @@
 package mon
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -166,14 +165,6 @@ func cmdPoolSet(c *call) {
 	key, val := c.args.str("var"), c.args.str("val")
 	view := c.m.osd.view()
 	p := view.Pool(id).Clone()
-	if c.m.osd.growths[id] != nil {
-		c.fail(wire.EBUSY, "pg_num is being changed")
-		return
-	}
-	if n, ok := c.args.num("val", 0); key == "pg_num" && ok {
-		cmdSetPGNum(c, id, p, n)
-		return
-	}
 	if status, e := c.setSetting(view, p, key, val); e != 0 {
 		c.fail(e, "%s", status)
 		return
@@ -223,6 +214,8 @@ func (c *call) setSetting(view *clustermap.OSDMap, p *clustermap.Pool, key, val 
 			return fmt.Sprintf("pool min_size must be between 1 and size, which is set to %d", p.Size), wire.EINVAL
 		}
 		p.MinSize = uint8(n)
+	case "pg_num":
+		return c.setPGNum(view, p, n)
 	case "pgp_num", "pgp_num_actual":
 		switch {
 		case p.Flags&clustermap.PoolNoPGChange != 0:
@@ -256,34 +249,6 @@ func (c *call) setSize(p *clustermap.Pool, n int64) (status string, e wire.Errno
 		p.MinSize = uint8(max(1, n-n/2))
 	}
 	return "", 0
-}
-
-// cmdSetPGNum raises pg_num; see growth for when that can be done.
-func cmdSetPGNum(c *call, id int64, p *clustermap.Pool, n int64) {
-	val := c.args.str("val")
-	most := min(clustermap.MaxPGs, c.m.optionInt("mon_max_pool_pg_num"))
-	view := c.m.osd.view()
-	switch {
-	case n <= 0 || n > most:
-		c.fail(wire.ERANGE, "'pg_num' must be greater than 0 and less than or equal to %d (you may adjust 'mon max pool pg num' for higher values)", most)
-	case p.Flags&clustermap.PoolNoPGChange != 0:
-		c.fail(wire.EPERM, "pool pg_num change is disabled; you must unset nopgchange flag for the pool first")
-	case n == int64(p.PGNum):
-		c.ok("set pool %d pg_num to %s", id, val)
-	case n < int64(p.PGNum):
-		c.fail(wire.EOPNOTSUPP, "pg_num can't be lowered from %d: the OSDs do not merge placement groups", p.PGNum)
-	case totalPGs(view)+(n-int64(p.PGNum))*int64(p.Size) > c.m.optionInt("mon_max_pg_per_osd")*int64(max(1, view.MaxOSD())):
-		c.fail(wire.ERANGE, "mon_max_pg_per_osd (%d) would be exceeded", c.m.optionInt("mon_max_pg_per_osd"))
-	default:
-		c.m.osd.grow(id, uint32(n), func(status string, e wire.Errno) {
-			if e != 0 {
-				c.fail(e, "%s", cmp.Or(status, e.Error()))
-				return
-			}
-			c.seen = uint64(c.m.osd.cur.Epoch)
-			c.ok("set pool %d pg_num to %s", id, val)
-		})
-	}
 }
 
 func (c *call) setPoolFlag(p *clustermap.Pool, key string, f clustermap.PoolFlag, val string) (status string, e wire.Errno) {

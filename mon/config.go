@@ -112,7 +112,7 @@ var options = map[string]string{
 	"osd_heartbeat_grace":                "20",    // seconds without an answer until an OSD is reported
 	"osd_pool_default_min_size":          "0",     // 0: as Ceph derives it from the size
 	"osd_pool_default_pg_autoscale_mode": "off",
-	"osd_pool_default_pg_num":            "32",
+	"osd_pool_default_pg_num":            "0", // 0: 8 for each OSD that is in, 8 to 32
 	"osd_pool_default_size":              "0", // 0: as many as there are OSDs in, at most 3
 }
 

@@ -32,6 +32,9 @@ func (c *poolCreate) defaults(m *Mon, view *clustermap.OSDMap) {
 	if c.pgNum == 0 {
 		c.pgNum = m.optionInt("osd_pool_default_pg_num")
 	}
+	if c.pgNum == 0 {
+		c.pgNum = int64(8 * max(1, min(4, view.NumIn())))
+	}
 	if c.pgpNum == 0 {
 		c.pgpNum = c.pgNum
 	}

@@ -72,7 +72,7 @@ func tellTable() commands {
 			}
 			v += s
 		}
-		c.m.conf.set("mon."+c.m.opts.Name, c.args.str("var"), v, c.told(""))
+		c.setConfig("mon."+c.m.opts.Name, c.args.str("var"), v, false)
 	})
 	t.add("config show", "show the settings of this daemon", "r", func(c *call) { c.show(sortedObj(c.m.settingsOf("mon." + c.m.opts.Name))) })
 	t.add("sessions", "list the sessions", "r", cmdSessions)

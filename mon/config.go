@@ -40,7 +40,20 @@ func isMask(s string) bool { return strings.HasPrefix(s, "class:") || strings.Ha
 // validWho checks a section with its mask.
 func validWho(who string) bool {
 	section, mask, masked := strings.Cut(who, "/")
-	return section != "" && !strings.ContainsAny(who, "\x00\n") && (!masked || isMask(mask) && !strings.Contains(mask, "/"))
+	kind, id, named := strings.Cut(section, ".")
+	switch kind {
+	case "global":
+		if named {
+			return false
+		}
+	case "mon", "mgr", "osd", "mds", "client":
+		if named && id == "" {
+			return false
+		}
+	default:
+		return false
+	}
+	return !strings.ContainsAny(who, "\x00\n") && (!masked || isMask(mask) && !strings.Contains(mask, "/"))
 }
 
 // set changes a setting; an empty value removes it.
@@ -98,37 +111,19 @@ func (c *configService) effective(who string) map[string]string {
 	return out
 }
 
-// options are the settings that the mon itself goes by, with the values they
-// have when nobody sets them. All of them can be changed at run time.
-var options = map[string]string{
-	"mon_allow_pool_delete":              "true",  // osd pool delete is not refused
-	"mon_allow_pool_size_one":            "true",  // osd pool set size 1 is not refused
-	"mon_max_pg_per_osd":                 "4096",  // replicas counted, on average
-	"mon_max_pool_pg_num":                "65536", // pg_num of one pool
-	"mon_osd_min_down_reporters":         "2",     // OSDs that must report a failure, where there are so many
-	"mon_osd_min_in_ratio":               "0.5",   // of OSDs in: below it none is marked out by itself
-	"mon_warn_on_pool_no_redundancy":     "false", // health check of pools of size 1
-	"mon_warn_on_pool_no_app":            "true",  // health check of pools without an application
-	"osd_heartbeat_grace":                "20",    // seconds without an answer until an OSD is reported
-	"osd_pool_default_min_size":          "0",     // 0: as Ceph derives it from the size
-	"osd_pool_default_pg_autoscale_mode": "off",
-	"osd_pool_default_pg_num":            "0", // 0: 8 for each OSD that is in, 8 to 32
-	"osd_pool_default_size":              "0", // 0: as many as there are OSDs in, at most 3
-}
-
 // option gives a setting of this mon.
 func (m *Mon) option(name string) string {
 	if v, ok := m.conf.effective("mon." + m.opts.Name)[name]; ok {
 		return v
 	}
-	return options[name]
+	return ownOptions[name].value
 }
 
 // optionInt gives a setting as a number; its default if it is none.
 func (m *Mon) optionInt(name string) int64 {
 	n, err := strconv.ParseInt(m.option(name), 10, 64)
 	if err != nil {
-		n, _ = strconv.ParseInt(options[name], 10, 64)
+		n, _ = strconv.ParseInt(ownOptions[name].value, 10, 64)
 	}
 	return n
 }
@@ -137,7 +132,7 @@ func (m *Mon) optionInt(name string) int64 {
 func (m *Mon) optionFloat(name string) float64 {
 	f, err := strconv.ParseFloat(m.option(name), 64)
 	if err != nil {
-		f, _ = strconv.ParseFloat(options[name], 64)
+		f, _ = strconv.ParseFloat(ownOptions[name].value, 64)
 	}
 	return f
 }

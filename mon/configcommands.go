@@ -2,6 +2,7 @@ package mon
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spirula/spirula/rados/wire"
@@ -11,11 +12,7 @@ import (
 func addConfigCommands(t commands) {
 	t.add("config set name=who,type=CephString name=name,type=CephString name=value,type=CephString name=force,type=CephBool,req=false",
 		"set a setting", "rw", func(c *call) {
-			if c.args.str("value") == "" {
-				c.fail(wire.EINVAL, "a setting without a value: use config rm")
-				return
-			}
-			c.m.conf.set(c.args.str("who"), optionName(c.args.str("name")), c.args.str("value"), c.told(""))
+			c.setConfig(c.args.str("who"), c.args.str("name"), c.args.str("value"), c.args.truth("force"))
 		})
 	t.add("config rm name=who,type=CephString name=name,type=CephString", "remove a setting", "rw", func(c *call) {
 		c.m.conf.set(c.args.str("who"), optionName(c.args.str("name")), "", c.told(""))
@@ -23,7 +20,8 @@ func addConfigCommands(t commands) {
 	t.add("config get name=who,type=CephString name=key,type=CephString,req=false", "show settings of an entity", "r", cmdConfigGet)
 	t.add("config dump", "show all settings", "r", cmdConfigDump)
 	t.add("config ls", "list the names of settings", "r", func(c *call) {
-		names := sortedKeys(options)
+		names := append(sortedKeys(ownOptions), sortedKeys(knownOptions)...)
+		slices.Sort(names)
 		c.output(names, lines(names))
 	})
 	t.add("config show name=who,type=CephString name=key,type=CephString,req=false", "show the settings in force", "r", cmdConfigShow)
@@ -96,12 +94,27 @@ func optionName(s string) string {
 // those set, and the mon's own with their defaults.
 func (m *Mon) settingsOf(who string) map[string]string {
 	out := m.conf.effective(who)
-	for k, v := range options {
+	for k := range ownOptions {
 		if _, set := out[k]; !set && strings.HasPrefix(who, "mon") {
-			out[k] = v
+			out[k], _ = defaultOf(k)
 		}
 	}
 	return out
+}
+
+// setConfig changes a setting for a command.
+func (c *call) setConfig(who, name, value string, force bool) {
+	name = optionName(name)
+	switch parsed, err := parseSetting(name, value, force); {
+	case value == "":
+		c.fail(wire.EINVAL, "a setting without a value: use config rm")
+	case !validWho(who):
+		c.fail(wire.EINVAL, "unrecognized config target '%s'", who)
+	case err != nil:
+		c.fail(wire.EINVAL, "%v", err)
+	default:
+		c.m.conf.set(who, name, parsed, c.told(""))
+	}
 }
 
 // configColumns are those of a list of settings.
@@ -109,10 +122,14 @@ func configColumns() *table { return newTable("<WHO", "<MASK", "<LEVEL", "<OPTIO
 
 func cmdConfigGet(c *call) {
 	who := c.args.str("who")
+	if !validWho(who) {
+		c.fail(wire.EINVAL, "unrecognized entity '%s'", who)
+		return
+	}
 	if key := optionName(c.args.str("key")); key != "" {
 		v, ok := c.m.conf.effective(who)[key]
 		if !ok {
-			v, ok = options[key]
+			v, ok = defaultOf(key)
 		}
 		if !ok {
 			c.fail(wire.ENOENT, "unrecognized key '%s'", key)

@@ -22,8 +22,8 @@ var crashSteps = []struct {
 }{
 	{map[string]any{"prefix": "osd pool create", "pool": "one", "pg_num": 4},
 		func(m *Mon) bool { _, ok := m.OSDMap().PoolByName("one"); return ok }},
-	{map[string]any{"prefix": "config set", "who": "osd", "name": "k", "value": "v"},
-		func(m *Mon) bool { return m.conf.values["osd/k"] == "v" }},
+	{map[string]any{"prefix": "config set", "who": "osd", "name": "log_file", "value": "v"},
+		func(m *Mon) bool { return m.conf.values["osd/log_file"] == "v" }},
 	{map[string]any{"prefix": "osd set", "key": "noout"},
 		func(m *Mon) bool { return m.OSDMap().Flags&clustermap.FlagNoOut != 0 }},
 	{map[string]any{"prefix": "osd pool set", "pool": "one", "var": "size", "val": "2"},
@@ -186,14 +186,14 @@ func TestStaleProposal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proposal{service: "config", prior: 7, next: 8, changes: []Change{{Key: []byte("osd/k"), Value: seal([]byte("v"))}}}
+	p := &proposal{service: "config", prior: 7, next: 8, changes: []Change{{Key: []byte("osd/log_file"), Value: seal([]byte("v"))}}}
 	var b Batch
 	got, err := m.applyEntry(&b, p.encode())
 	if err != nil || got != nil || len(b.Changes) != 0 || m.conf.ver != 0 || m.Metrics.Rejected.Load() != 1 {
 		t.Errorf("stale step: %v, %v, %d changes, version %d", got, err, len(b.Changes), m.conf.ver)
 	}
 	p.prior, p.next = 0, 1
-	if got, err = m.applyEntry(&b, p.encode()); err != nil || got == nil || m.conf.values["osd/k"] != "v" || m.conf.ver != 1 {
+	if got, err = m.applyEntry(&b, p.encode()); err != nil || got == nil || m.conf.values["osd/log_file"] != "v" || m.conf.ver != 1 {
 		t.Errorf("step: %v, %v", got, err)
 	}
 }

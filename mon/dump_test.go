@@ -17,7 +17,7 @@ func TestDump(t *testing.T) {
 	c := s.conn(0, 1)
 	s.m.handle(event{c: c, m: &wire.MOSDBoot{OSD: 0, UUID: uuidOf(0), Public: c.addr, Cluster: c.addr}})
 	s.m.pump()
-	for _, cmd := range []string{"osd pool create pool=p pg_num=4", "config set who=osd name=debug value=1",
+	for _, cmd := range []string{"osd pool create pool=p pg_num=4", "config set who=osd name=debug_osd value=1",
 		"osd blocklist blocklistop=add addr=10.0.0.9:0/77 expire=60", "osd set key=noout"} {
 		s.command(cmd)
 		s.m.pump()

@@ -354,7 +354,7 @@ func TestLogTrim(t *testing.T) {
 	kv := mkfs(t, MkfsOptions{})
 	r := start(t, kv, nil)
 	for i := range logMax + 200 {
-		r.must("config set", "who=global", "name=k", "value="+string(rune('a'+i%26)))
+		r.must("config set", "who=global", "name=log_file", "value="+string(rune('a'+i%26)))
 	}
 	r.mon.Close()
 	n := 0
@@ -363,7 +363,7 @@ func TestLogTrim(t *testing.T) {
 		t.Errorf("%d entries are kept", n)
 	}
 	r.restart(nil)
-	if got := r.must("config get", "who=osd.1", "key=k"); got != string(rune('a'+(logMax+199)%26))+"\n" {
+	if got := r.must("config get", "who=osd.1", "key=log_file"); got != string(rune('a'+(logMax+199)%26))+"\n" {
 		t.Errorf("setting is %q", got)
 	}
 }

@@ -27,8 +27,8 @@ func Aligned(n int) []byte {
 	return b[skip : skip+n : skip+n]
 }
 
-// isAligned says whether a direct transfer of p at off is allowed.
-func isAligned(p []byte, off int64) bool {
+// IsAligned says whether a direct transfer of p at off is allowed.
+func IsAligned(p []byte, off int64) bool {
 	return off%Align == 0 && len(p)%Align == 0 &&
 		(len(p) == 0 || uintptr(unsafe.Pointer(unsafe.SliceData(p)))%Align == 0)
 }

@@ -30,6 +30,9 @@ func (f *dirFile) ReadAt(p []byte, off int64) (int, error) {
 	return n, fail("read", f.name, err)
 }
 
+// Resident implements File.
+func (f *dirFile) Resident(off, n int64) (all, known bool) { return f.resident(off, n) }
+
 // WriteAt implements io.WriterAt.
 func (f *dirFile) WriteAt(p []byte, off int64) (int, error) {
 	if !f.direct {

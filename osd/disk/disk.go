@@ -61,6 +61,9 @@ type File interface {
 	io.ReaderAt
 	io.WriterAt
 	io.Closer
+	// Resident reports whether all of a range is in the page cache. known
+	// is false where the system can't tell.
+	Resident(off, n int64) (all, known bool)
 	// Sync makes all written bytes and the size durable (fdatasync, or the
 	// strongest flush the system has).
 	Sync() error

@@ -27,6 +27,16 @@ func statfs(path string) (total, free int64, err error) {
 
 func (f *dirFile) sync() error { return f.control("sync", unix.Fdatasync) }
 
+// resident asks cachestat(2), which Linux has since 6.5.
+func (f *dirFile) resident(off, n int64) (all, known bool) {
+	var count unix.Cachestat_t
+	err := f.control("cachestat", func(fd int) error {
+		return unix.Cachestat(uint(fd), &unix.CachestatRange{Off: uint64(off), Len: uint64(n)}, &count, 0)
+	})
+	page := int64(os.Getpagesize())
+	return err == nil && count.Cache >= uint64((off+n+page-1)/page-off/page), err == nil
+}
+
 // startWrite's error is dropped: the next Sync meets the same one, and only
 // that counts.
 func (f *dirFile) startWrite(off, n int64) {

@@ -33,3 +33,5 @@ func (f *dirFile) startWrite(off, n int64) {}
 func (f *dirFile) allocate(from, to int64) error { return f.growByWriting(from, to) }
 
 func (f *dirFile) discard(off, n int64) error { return nil }
+
+func (f *dirFile) resident(_, _ int64) (all, known bool) { return false, false }

@@ -72,6 +72,9 @@ type Op struct {
 	Value  []byte
 	KVs    []wire.KV
 	Keys   []string
+	// Cached is a hint on OpWrite: the data will be read soon, so they are
+	// worth a place in the page cache. Not told to replicas.
+	Cached bool
 }
 
 // Txn is a list of steps that happen all or not at all. It is logical: it

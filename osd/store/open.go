@@ -149,6 +149,9 @@ func (s *Store) openFiles() (err error) {
 	if s.block, err = s.d.Open(nameBlock, 0); err != nil {
 		return wire.Wrap("store.open", "block", err)
 	}
+	if s.blockDirect, err = s.d.Open(nameBlock, disk.Direct); err != nil {
+		return wire.Wrap("store.open", "block", err)
+	}
 	if s.super, err = readSuperblock(s.block); err != nil {
 		return err
 	}
@@ -510,6 +513,9 @@ func (s *Store) closeFiles() error {
 	}
 	if s.wal.f != nil {
 		keep(s.wal.f.Close())
+	}
+	if s.blockDirect != nil {
+		keep(s.blockDirect.Close())
 	}
 	if s.block != nil {
 		keep(s.block.Close())

@@ -269,7 +269,7 @@ func (s *Store) writeLarge(p *plan) error {
 			return err
 		}
 		p.large = append(p.large, lw)
-		if err := s.writeRuns(&lw, op.Data, int(first*unitSize-op.Off)); err != nil {
+		if err := s.writeRuns(&lw, op.Data, int(first*unitSize-op.Off), op.Cached); err != nil {
 			s.fail(err)
 			return err
 		}
@@ -321,8 +321,9 @@ func (s *Store) takeLarge(n uint64, force bool) ([]run, error) {
 const writePiece = 256 << 10
 
 // writeRuns writes data from its offset at to the runs, and notes the
-// checksum of each unit.
-func (s *Store) writeRuns(lw *largeWrite, d wire.Data, at int) error {
+// checksum of each unit. What is not worth a place in the page cache goes past
+// it where it can.
+func (s *Store) writeRuns(lw *largeWrite, d wire.Data, at int, cached bool) error {
 	crc := unitCRC{out: lw.crcs[:0]}
 	seg, skip := 0, at
 	for skip >= d.Seg(seg).Len {
@@ -333,9 +334,15 @@ func (s *Store) writeRuns(lw *largeWrite, d wire.Data, at int) error {
 		off, left := int64(r.unit*unitSize), int(r.n*unitSize)
 		for left > 0 {
 			b := d.Seg(seg).Bytes()[skip:]
-			b = b[:min(len(b), left, writePiece)]
+			b = b[:min(len(b), left)]
+			f := s.block
+			if !cached && s.directly(b, off) {
+				f = s.blockDirect
+			} else {
+				b = b[:min(len(b), writePiece)]
+			}
 			crc.addFrom(d.Seg(seg).Buf, d.Seg(seg).Off+skip, b)
-			if _, err := s.block.WriteAt(b, off); err != nil {
+			if _, err := f.WriteAt(b, off); err != nil {
 				return wire.Wrap("store.write", "block", err)
 			}
 			off, left = off+int64(len(b)), left-len(b)

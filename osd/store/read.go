@@ -266,7 +266,7 @@ func (s *Store) readPiece(b []byte, pc *piece, from, n int) error {
 // fails is read once more before it is believed.
 func (s *Store) readUnits(b []byte, unit uint64, crcs []uint32) error {
 	for try := 0; ; try++ {
-		_, err := s.block.ReadAt(b, int64(unit*unitSize))
+		err := s.readBlock(b, int64(unit*unitSize), try > 0)
 		bad := -1
 		if err == nil {
 			for i, c := range crcs {

@@ -19,11 +19,14 @@ type Store struct {
 	d     disk.Disk
 	lock  io.Closer
 	block disk.File
-	super superblock
-	wal   wal // the log goroutine's
-	db    *kv.DB
-	m     Metrics
-	wg    sync.WaitGroup
+	// blockDirect is the same file past the page cache, where that can be.
+	blockDirect disk.File
+	rereads     rereads
+	super       superblock
+	wal         wal // the log goroutine's
+	db          *kv.DB
+	m           Metrics
+	wg          sync.WaitGroup
 
 	// regionTurn is held by whoever loads a region; taken before mu.
 	regionTurn sync.Mutex

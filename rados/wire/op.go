@@ -69,7 +69,7 @@ const (
 	OpExcl       OpFlag = 1 // CREATE: fail with EEXIST if the object is there
 	OpFailOK     OpFlag = 2 // the vector goes on if this operation fails
 	OpSequential OpFlag = 8
-	OpWillNeed   OpFlag = 16
+	OpWillNeed   OpFlag = 16 // WRITE and its kin: keep the data in the OSD's cache
 	OpDontNeed   OpFlag = 32
 )
 

@@ -23,7 +23,7 @@ type run struct {
 
 func appendWrites(ops []wire.Op, runs []run) []wire.Op {
 	for _, r := range runs {
-		ops = append(ops, wire.Op{Code: wire.OpWrite, Off: uint64(r.off), Len: uint64(r.d.Len()), Data: r.d})
+		ops = append(ops, wire.Op{Code: wire.OpWrite, Off: uint64(r.off), Len: uint64(r.d.Len()), Data: r.d, Flags: wire.OpWillNeed})
 	}
 	return ops
 }

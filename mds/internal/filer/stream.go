@@ -92,7 +92,7 @@ func (s *Stream) start(ctx context.Context, n, at uint64, piece wire.Data) *rado
 	if at == 0 {
 		ops = append(ops, wire.Op{Code: wire.OpCreate, Flags: wire.OpExcl})
 	}
-	ops = append(ops, wire.Op{Code: wire.OpWrite, Off: at, Len: uint64(piece.Len()), Data: piece})
+	ops = append(ops, wire.Op{Code: wire.OpWrite, Off: at, Len: uint64(piece.Len()), Data: piece, Flags: wire.OpWillNeed})
 	call := s.f.data.Start(ctx, &rados.Op{Object: objectName(s.sid, n), Ops: ops})
 	s.flight = append(s.flight, streamCall{call, piece.Len()})
 	s.flying += piece.Len()

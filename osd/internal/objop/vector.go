@@ -224,7 +224,13 @@ func silent(c wire.OpCode) bool {
 // value.
 func (v *vector) run(op *wire.Op, res *wire.OpResult) int32 {
 	v.steps++
+	before := len(v.Txn.Ops)
 	rval, e := v.do(op, res)
+	if op.Flags&wire.OpWillNeed != 0 {
+		for i := before; i < len(v.Txn.Ops); i++ {
+			v.Txn.Ops[i].Cached = true
+		}
+	}
 	if e != 0 {
 		rval = -int32(e)
 	}

@@ -213,7 +213,7 @@ func cmdPoolSetQuota(c *call) {
 // parseScaled reads a number with one of the units k, M, G, T, P, E; Ki and
 // so on always are by 1024.
 func parseScaled(s string, base uint64) (uint64, bool) {
-	digits := strings.TrimRight(s, "BKMGTPEkiB")
+	digits := strings.TrimRight(s, "BKMGTPEki")
 	unit := strings.TrimSuffix(s[len(digits):], "B")
 	if strings.HasSuffix(unit, "i") {
 		unit, base = unit[:len(unit)-1], 1024

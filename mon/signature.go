@@ -17,9 +17,6 @@ type param struct {
 	goodchars  string
 }
 
-func req(name, kind string) param { return param{name: name, kind: kind, required: true} }
-func opt(name, kind string) param { return param{name: name, kind: kind} }
-
 // spec is a command. perm says what it does with its module: r reads, w
 // changes, x is for secrets.
 type spec struct {

@@ -14,7 +14,6 @@ const rateGap = 2 * time.Second
 type pgRecord struct {
 	wire.PGStat
 	reported, changed, active, clean time.Time // of the report, and since when or until when
-	epoch                            wire.Epoch
 	seq                              uint64
 }
 

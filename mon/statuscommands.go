@@ -73,9 +73,9 @@ func (s *osdService) pgCounts() (list []pgCount, total int) {
 
 // totals are sums over all pools.
 type totals struct {
-	objects, bytes                                uint64
-	copies, degraded, misplaced, unfound, missing int64
-	rate                                          poolRate
+	objects, bytes                       uint64
+	copies, degraded, misplaced, unfound int64
+	rate                                 poolRate
 }
 
 func (s *osdService) totals() (t totals) {

@@ -23,7 +23,7 @@ import (
 const unpackTimeout = 10 * time.Minute
 
 // errCannotUnpack is what a machine lacks for this.
-var errCannotUnpack = errors.New("Ceph's test programs cannot be fetched here")
+var errCannotUnpack = errors.New("test programs of Ceph cannot be fetched here")
 
 var unpacked struct {
 	once sync.Once

@@ -54,13 +54,6 @@ func (s missingSet) add(pg wire.SPGID, m Missing, t *store.Txn) {
 	t.MetaSet(pg, wire.KV{Key: missingRow(m.Object), Value: m.encode()})
 }
 
-func (s missingSet) remove(pg wire.SPGID, o wire.HObject, t *store.Txn) {
-	if _, ok := s[o]; ok {
-		delete(s, o)
-		t.MetaRm(pg, missingRow(o))
-	}
-}
-
 // list gives the set, oldest need first.
 func (s missingSet) list() []Missing {
 	if len(s) == 0 {

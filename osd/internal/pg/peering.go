@@ -32,7 +32,6 @@ type peering struct {
 	bestInfo   Info
 	unusable   bool // our log has nothing in common with the best one
 	temp       []int32
-	askedTemp  bool
 	backfill   []int32 // who gets the whole PG, object by object
 	selfActive bool    // our part of the activation is on stable storage
 	replicas   []replica
@@ -85,9 +84,7 @@ func (c *Core) step(f *Effects) {
 	if !c.stable() || c.retired {
 		return
 	}
-	for _, m := range c.asked {
-		f.Self = append(f.Self, m)
-	}
+	f.Self = append(f.Self, c.asked...)
 	c.asked = nil
 	switch c.phase {
 	case phaseSettling:

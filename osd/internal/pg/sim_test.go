@@ -96,7 +96,6 @@ type simObject struct {
 	next  *simOp
 	n     int
 	snap  wire.SnapID
-	sent  int // how often
 }
 
 type simOp struct {

@@ -227,6 +227,10 @@ func TestParseGtest(t *testing.T) {
 	}
 }
 
+// modelTimeout bounds the random operations: a real Ceph with three osds on
+// one disk needs eight minutes.
+const modelTimeout = 20 * time.Minute
+
 // TestCephsRandomModel has ceph_test_rados compare random operations, with
 // snapshots, rollback and copies, with its own model of them.
 func TestCephsRandomModel(t *testing.T) {
@@ -241,7 +245,7 @@ func TestCephsRandomModel(t *testing.T) {
 		args = append(append(args, "--op"), strings.Fields(op)...)
 	}
 	name, all := s.withLibraries(root, "ceph_test_rados", args...)
-	ctx, cancel := context.WithTimeout(t.Context(), programTimeout)
+	ctx, cancel := context.WithTimeout(t.Context(), modelTimeout)
 	defer cancel()
 	out, err := s.command(ctx, name, all...).CombinedOutput()
 	text := string(out)

@@ -113,7 +113,11 @@ func (c *call) setConfig(who, name, value string, force bool) {
 	case err != nil:
 		c.fail(wire.EINVAL, "%v", err)
 	default:
-		c.m.conf.set(who, name, parsed, c.told(""))
+		note := ""
+		if _, own := ownOptions[name]; !own && who != "global" && !strings.HasPrefix(who, "client") {
+			note = name + " is kept, and no daemon here goes by it"
+		}
+		c.m.conf.set(who, name, parsed, c.told("%s", note))
 	}
 }
 

@@ -48,18 +48,10 @@ var ownOptions = map[string]option{
 }
 
 // knownOptions are settings that a mon keeps for others: clients of Ceph's go
-// by theirs, and scripts set some of the rest. The values are those of 16.2.
+// by theirs, and scripts set some of the rest, which have no effect here, as
+// config set says. Those that would promise safety, of cephx, are not among
+// them. The values are those of 16.2.
 var knownOptions = map[string]option{
-	"auth_client_required":                     {optText, "cephx, none"},
-	"auth_cluster_required":                    {optText, "cephx"},
-	"auth_mon_ticket_ttl":                      {optFloat, "259200"},
-	"auth_service_required":                    {optText, "cephx"},
-	"auth_service_ticket_ttl":                  {optFloat, "3600"},
-	"auth_supported":                           {optText, ""},
-	"cephx_cluster_require_signatures":         {optBool, "false"},
-	"cephx_require_signatures":                 {optBool, "false"},
-	"cephx_service_require_signatures":         {optBool, "false"},
-	"cephx_sign_messages":                      {optBool, "true"},
 	"client_mount_timeout":                     {optSeconds, "300"},
 	"crush_location":                           {optText, ""},
 	"err_to_stderr":                            {optBool, "false"},

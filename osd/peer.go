@@ -327,16 +327,22 @@ func (g *group) handle(m pg.Message) {
 			return
 		}
 	}
-	g.mu.Lock()
-	from, needs := g.core.Needs(m)
-	g.mu.Unlock()
-	var own []pg.Entry
-	if needs {
-		var err error
-		if own, err = pg.ReadLog(g.osd.store, g.id, from); err != nil {
-			g.osd.log.Error("pg log can't be read", "pg", g.id, "err", err)
-			return
+	var from wire.EVersion
+	var needs bool
+	g.with(func(f *pg.Effects) {
+		// What does not need the log now must not be handled as if it had it:
+		// the answer holds only while the mutex is.
+		if from, needs = g.core.Needs(m); !needs {
+			g.core.Handle(m, nil, f)
 		}
+	})
+	if !needs {
+		return
+	}
+	own, err := pg.ReadLog(g.osd.store, g.id, from)
+	if err != nil {
+		g.osd.log.Error("pg log can't be read", "pg", g.id, "err", err)
+		return
 	}
 	g.with(func(f *pg.Effects) { g.core.Handle(m, own, f) })
 }

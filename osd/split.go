@@ -1,6 +1,7 @@
 package osd
 
 import (
+	"context"
 	"errors"
 	"math/bits"
 	"runtime"
@@ -180,6 +181,29 @@ func (g *group) countParts(pgNum uint32) (map[uint32]pg.Stats, error) {
 		}
 		if !more || len(ids) == 0 {
 			return out, nil
+		}
+	}
+}
+
+// recount counts the objects of PGs whose counts a split left inexact.
+func (d *OSD) recount(ctx context.Context) {
+	for _, g := range *d.groups.Load() {
+		g.mu.Lock()
+		v, inexact := g.core.Inexact()
+		seed, n := g.id.Seed, g.core.Divided()
+		g.mu.Unlock()
+		if !inexact || ctx.Err() != nil {
+			continue
+		}
+		newest, err := pg.ReadLog(d.store, g.id, v)
+		var counted map[uint32]pg.Stats
+		if err == nil {
+			counted, err = g.countParts(n)
+		}
+		if err != nil {
+			d.log.Error("objects can't be counted", "pg", g.id, "err", err)
+		} else if len(newest) > 0 {
+			g.with(func(f *pg.Effects) { g.core.Recount(newest[0], counted[seed], f) })
 		}
 	}
 }

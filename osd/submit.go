@@ -136,7 +136,8 @@ func (g *group) submitOne(o *op, f *pg.Effects) {
 	if len(o.out.SnapsAdded) > 0 && !g.refresh(o) {
 		return
 	}
-	if !g.core.Alive(&o.Write) || !g.core.Active() || g.core.Lacks(o.head) {
+	over := o.own != nil && o.since != g.core.Since() // of an interval that is over; Alive knows of requests only
+	if over || !g.core.Alive(&o.Write) || !g.core.Active() || g.core.Lacks(o.head) {
 		g.giveUp(o)
 		d.Metrics.Dropped.Add(1)
 		if o.own != nil {

@@ -40,6 +40,7 @@ func (d *OSD) trimLoop(ctx context.Context) {
 			continue
 		}
 		d.removePools(ctx, m)
+		d.recount(ctx)
 		if m.Flags&clustermap.FlagNoSnapTrim == 0 {
 			for pool, gone := range m.RemovedSnapsQueue {
 				for seed := uint32(0); m.Pool(pool) != nil && seed < m.Pool(pool).PGNum && ctx.Err() == nil; seed++ {

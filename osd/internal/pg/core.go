@@ -138,6 +138,7 @@ type Core struct {
 	view    View
 	phase   phase
 	retired bool
+	ahead   bool // no map yet, and the rows know a newer one than the first
 	// splitting: the rows are to be divided before the interval begins.
 	splitting bool
 
@@ -331,14 +332,15 @@ func (c *Core) Retired() bool { return c.retired }
 func (c *Core) MapAdvance(epoch wire.Epoch, to Interval, v View, f *Effects) {
 	if epoch < c.epoch {
 		if c.phase == phaseNone {
+			c.ahead = true
 			return // the rows were written by a map that is yet to come again
 		}
 		panic(fmt.Sprintf("pg %v: map %d after %d", c.id, epoch, c.epoch))
 	}
-	if c.phase != phaseNone && epoch > c.epoch+1 {
+	if (c.phase != phaseNone || c.ahead) && epoch > c.epoch+1 {
 		c.skippedMaps(epoch)
 	}
-	c.epoch, c.view = epoch, v
+	c.epoch, c.view, c.ahead = epoch, v, false
 	if c.since != 0 && c.sameInterval(&to) && c.phase != phaseNone {
 		c.interval.Temp = to.Temp
 		c.sawUpThru(v, f)

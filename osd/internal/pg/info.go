@@ -193,6 +193,7 @@ type standing struct {
 	interval    Interval
 	upThru      bool   // the interval's primary may have answered writes
 	divided     uint32 // the pg_num by which the rows are divided; 0: not known yet
+	approximate bool   // the counts are not exact
 	foreign     bool   // the rows that other parts have got are not all removed
 }
 
@@ -215,6 +216,7 @@ func (s *standing) encode() []byte {
 	r.Bool(s.upThru)
 	r.U64(uint64(s.divided))
 	r.Bool(s.foreign)
+	r.Bool(s.approximate)
 	return r.Seal()
 }
 
@@ -237,7 +239,7 @@ func decodeStanding(p []byte) (s standing, err error) {
 	s.upThru = d.Bool()
 	s.divided = i.PGNum
 	if version > 2 {
-		s.divided, s.foreign = d.U32(), d.Bool()
+		s.divided, s.foreign, s.approximate = d.U32(), d.Bool(), d.Bool()
 	}
 	return s, d.End()
 }

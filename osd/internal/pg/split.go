@@ -309,7 +309,7 @@ func (s *Split) relog(seed uint32, entries []Entry) []Entry {
 }
 
 // count finds what each part holds. Of a copy that is not whole only the sum
-// is exact: what lacks is the old PG's.
+// is exact, what lacks is the old PG's, until it is counted again (Recount).
 func (s *Split) count(io SplitIO) (err error) {
 	if s.parts, err = io.Count(); err != nil {
 		return err
@@ -317,6 +317,7 @@ func (s *Split) count(io SplitIO) (err error) {
 	if len(s.missing) == 0 && s.whole.Max {
 		return nil
 	}
+	s.standing.approximate = true
 	rest := s.total
 	for _, child := range s.children {
 		n := s.parts[child.Seed]
@@ -324,6 +325,25 @@ func (s *Split) count(io SplitIO) (err error) {
 	}
 	s.parts[s.id.Seed] = Stats{max(rest.Objects, 0), max(rest.Clones, 0), max(rest.Bytes, 0)}
 	return nil
+}
+
+// Inexact reports whether the objects are to be counted: the PG is clean, and
+// was split when it was not. The count holds at version v, of which there is
+// an entry.
+func (c *Core) Inexact() (v wire.EVersion, ok bool) {
+	return c.log.head(), c.approximate && c.Clean() && c.InFlight() == 0 && c.log.len() > 0
+}
+
+// Recount takes over what was counted, if no write came since; newest is the
+// entry of version v.
+func (c *Core) Recount(newest Entry, counted Stats, f *Effects) {
+	if v, ok := c.Inexact(); !ok || v != newest.Version {
+		return
+	}
+	newest.Stats, c.log.stats, c.approximate = counted, counted, false
+	f.Txn.MetaSet(c.id, wire.KV{Key: LogRow(newest.Version), Value: newest.Encode()})
+	c.putStanding(&f.Txn)
+	c.persist(f, durable{})
 }
 
 // Finish takes over what Run has done. The new PGs are loaded from their rows.
@@ -340,6 +360,7 @@ func (c *Core) Finish(s *Split, f *Effects) {
 		c.log.stats = s.parts[c.id.Seed]
 		c.backfilled = s.standing.backfilled
 		c.divided = s.to
+		c.approximate = s.standing.approximate
 	}
 	for o := range c.missing {
 		if s.part(o) != c.id.Seed {

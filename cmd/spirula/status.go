@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"path/filepath"
 	"runtime"
 	"sync/atomic"
 	"text/tabwriter"
@@ -45,6 +46,8 @@ type report struct {
 	S3        string            `json:"s3"`
 	NFS       string            `json:"nfs"`
 	Mount     string            `json:"mount"`
+	Rados     string            `json:"rados"` // the mon's address; "off" without outside clients
+	Conf      string            `json:"ceph_conf"`
 	Status    string            `json:"status"`
 	Epoch     uint32            `json:"osdmap_epoch"`
 	Total     int64             `json:"total_bytes"`
@@ -67,9 +70,12 @@ func (s *status) report() report {
 	r := report{
 		Version: thisVersion(), FSID: s.cl.dir.file.FSID, Directory: s.cl.dir.path, Health: "HEALTH_OK",
 		Uptime: time.Since(s.started).Round(time.Second).String(),
-		S3:     "http://" + reachable(s.l.s3), NFS: reachable(s.l.nfs), Mount: mountCommand(s.l.nfs), Status: "http://" + reachable(s.l.status),
+		S3:     "http://" + reachable(s.l.s3), NFS: reachable(s.l.nfs), Mount: mountCommand(s.l.nfs), Rados: monOff, Conf: filepath.Join(s.cl.dir.path, confFile), Status: "http://" + reachable(s.l.status),
 		Total: fs.Total, Free: fs.Free, Data: fs.Data, Objects: fs.Objects, Full: fs.Full,
 		Memory: mem.HeapInuse, Config: s.config.values(),
+	}
+	if s.cl.access.tcp != nil {
+		r.Rados = s.cl.mon.mon.Addr().IP.String()
 	}
 	if m := s.cl.mon.mon.OSDMap(); m != nil {
 		r.Epoch = uint32(m.Epoch)
@@ -89,6 +95,9 @@ func (s *status) banner(w io.Writer) {
 	fmt.Fprintf(t, "  access key\t%s\n", s.keys.AccessKey)
 	fmt.Fprintf(t, "  secret key\t%s\n", s.keys.SecretKey)
 	fmt.Fprintf(t, "  mount\tsudo %s\n", r.Mount)
+	if r.Rados != monOff {
+		fmt.Fprintf(t, "  rados\trados -c %s lspools\n", r.Conf)
+	}
 	fmt.Fprintf(t, "  status\t%s\n", r.Status)
 	fmt.Fprintf(t, "  data\t%s\n", r.Directory)
 	t.Flush()
@@ -147,6 +156,7 @@ var pageTemplate = template.Must(template.New("status").Parse(`<!doctype html>
 <table>
 <tr><td>S3 endpoint</td><td><code>{{.S3}}</code></td></tr>
 <tr><td>mount</td><td><code>{{.Mount}}</code></td></tr>
+<tr><td>rados</td><td><code>{{.Rados}}</code> <code>{{.Conf}}</code></td></tr>
 <tr><td>directory</td><td><code>{{.Directory}}</code></td></tr>
 <tr><td>fsid</td><td><code>{{.FSID}}</code></td></tr>
 <tr><td>objects</td><td>{{.Objects}}</td></tr>

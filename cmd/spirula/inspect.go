@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spirula/spirula/mds"
+	"github.com/spirula/spirula/mon"
 	"github.com/spirula/spirula/osd"
 	"github.com/spirula/spirula/osd/kv"
 	"github.com/spirula/spirula/osd/store"
@@ -127,6 +128,9 @@ func dumpMon(_ context.Context, path string, w io.Writer) error {
 		return dirError(path, err)
 	}
 	defer db.Close()
+	if err := mon.Dump(&monKV{db: db}, w); err != nil {
+		return dirError(path, err)
+	}
 	return db.Dump(w, nil, nil, func(key, value []byte) string {
 		return fmt.Sprintf("%s %d bytes", strconv.QuoteToASCII(string(key)), len(value))
 	})

@@ -158,7 +158,7 @@ func (t *TCP) Listen(me wire.EntityName, addr wire.Addr, d Dispatcher, auth Serv
 	if ip.IsUnspecified() {
 		return nil, wire.Errorf("msgr.listen: peers must be told one address", at.String(), wire.EINVAL)
 	}
-	nl, err := t.listen(at.String())
+	nl, err := t.listenAt(at)
 	if err != nil {
 		kind := wire.EIO
 		switch {
@@ -185,6 +185,27 @@ func (t *TCP) Listen(me wire.EntityName, addr wire.Addr, d Dispatcher, auth Serv
 	}
 	l.work.Go(l.acceptLoop)
 	return l, nil
+}
+
+// Where daemons listen that were given no port, as Ceph's do: an
+// administrator opens this range in a firewall.
+const (
+	lowPort  = 6800
+	highPort = 7300
+)
+
+// listenAt binds an address; for port 0 the first of the range that is free,
+// else any.
+func (t *TCP) listenAt(at netip.AddrPort) (net.Listener, error) {
+	if at.Port() == 0 {
+		for port := uint16(lowPort); port <= highPort; port++ {
+			nl, err := t.listen(netip.AddrPortFrom(at.Addr(), port).String())
+			if err == nil || !errors.Is(err, syscall.EADDRINUSE) {
+				return nl, err
+			}
+		}
+	}
+	return t.listen(at.String())
 }
 
 // Connect implements Network. A nonce of 0 in addr stands for whoever listens

@@ -162,6 +162,15 @@ func TestSplit(t *testing.T) {
 // TestSplitUnderLoad has clients append to objects while PGs split, move and
 // OSDs are killed. What was answered is there, once.
 func TestSplitUnderLoad(t *testing.T) {
+	splitUnderLoad(t, []uint32{3, 8, 11, 24, 32}, true)
+}
+
+// TestSplitUnclean: PGs split that are not whole, and split again.
+func TestSplitUnclean(t *testing.T) {
+	splitUnderLoad(t, []uint32{5, 6, 9, 13, 30}, false)
+}
+
+func splitUnderLoad(t *testing.T, steps []uint32, clean bool) {
 	c := newCluster(t, clusterOptions{osds: 3, size: 2, pgs: 2})
 	c.minSize(1)
 	stop := make(chan struct{})
@@ -193,7 +202,7 @@ func TestSplitUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	for round, pgs := range []uint32{3, 8, 11, 24, 32} {
+	for round, pgs := range steps {
 		time.Sleep(100 * time.Millisecond)
 		pgp := uint32(0)
 		if round%2 == 1 {
@@ -210,6 +219,9 @@ func TestSplitUnderLoad(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 		c.start(round % 3)
 		c.waitFor("osd up", func() bool { return c.mon.cur().IsUp(int32(round % 3)) })
+		if !clean { // in the midst of peering and recovery
+			c.grow(pgs+1, pgp)
+		}
 		c.waitClean()
 	}
 	close(stop)
@@ -223,6 +235,9 @@ func TestSplitUnderLoad(t *testing.T) {
 		}
 	}
 	c.wantEqual()
+	for _, d := range c.osds {
+		d.recount(t.Context())
+	}
 	c.wantCounts()
 }
 

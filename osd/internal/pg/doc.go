@@ -85,11 +85,17 @@
 // When all up OSDs are acting, whole, and as many as the pool wants, past
 // intervals are forgotten, and other copies are removed (Remove).
 //
+// # Splits
+//
+// A larger pg_num begins a new interval of the PGs whose objects it divides.
+// Each OSD divides its own copy (Split) when all here is on stable storage,
+// before it says anything of it. The new PGs have the old one's history and
+// versions; what went to another PG is a result without a request in the log.
+//
 // # Not here yet
 //
 // Read leases: a primary that is cut off from the mons and its replicas, but
 // not from a client, can answer a read with what was true before. They belong
 // into Admit (may this primary read now), Query and Notify (how long was the
-// former primary promised to), and step, before an activation. Scrub. Splits
-// and merges: a changed pg_num only begins a new interval.
+// former primary promised to), and step, before an activation. Scrub. Merges.
 package pg

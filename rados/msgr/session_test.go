@@ -157,6 +157,7 @@ func TestLosslessNewSession(t *testing.T) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		resets = len(b.resets)
+		b.changed()
 	}
 	sendAll(t, a.connect(b), 0, 1)
 	b.until("message of the new session", func() bool { return len(b.got) == 11 })

@@ -74,7 +74,7 @@ func newServer(t *testing.T) *server {
 func (s *server) start() time.Duration {
 	s.t.Helper()
 	begin := time.Now()
-	s.cmd = exec.Command(s.bin, "up", s.dir, "--s3", s.s3, "--nfs", s.nfs, "--status", s.admin,
+	s.cmd = exec.Command(s.bin, "up", s.dir, "--s3", s.s3, "--nfs", s.nfs, "--mon", "127.0.0.1:0", "--status", s.admin,
 		"--access-key", "faults", "--secret-key", "faultsfaults")
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	if err := s.cmd.Start(); err != nil {

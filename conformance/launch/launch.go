@@ -102,7 +102,7 @@ func New(dir string, args ...string) (*Server, error) {
 			return nil, err
 		}
 	}
-	s.args = append([]string{"up", s.Dir, "--s3", s.S3, "--nfs", s.NFS, "--status", s.Status,
+	s.args = append([]string{"up", s.Dir, "--s3", s.S3, "--nfs", s.NFS, "--mon", "127.0.0.1:0", "--status", s.Status,
 		"--access-key", AccessKey, "--secret-key", SecretKey}, args...)
 	return s, nil
 }

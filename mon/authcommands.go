@@ -62,6 +62,14 @@ func (c *call) caps() (caps map[string]string, ok bool) {
 	return caps, true
 }
 
+// entityAndCaps reads both, or ends the command.
+func (c *call) entityAndCaps() (n wire.AuthName, caps map[string]string, ok bool) {
+	if n, ok = c.entity(); ok {
+		caps, ok = c.caps()
+	}
+	return n, caps, ok
+}
+
 // checkCaps reports what is wrong with an entity's caps.
 func checkCaps(caps map[string]string) (wire.Errno, string) {
 	for _, s := range sortedKeys(caps) {
@@ -217,11 +225,7 @@ func cmdAuthImport(c *call) {
 
 // cmdAuthAdd adds an entity. What is there already and just so is no error.
 func cmdAuthAdd(c *call) {
-	n, ok := c.entity()
-	if !ok {
-		return
-	}
-	caps, ok := c.caps()
+	n, caps, ok := c.entityAndCaps()
 	if !ok {
 		return
 	}
@@ -269,11 +273,7 @@ func cmdAuthAdd(c *call) {
 
 // cmdAuthGetOrCreate serves both forms: the keyring and the key alone.
 func cmdAuthGetOrCreate(c *call) {
-	n, ok := c.entity()
-	if !ok {
-		return
-	}
-	caps, ok := c.caps()
+	n, caps, ok := c.entityAndCaps()
 	if !ok {
 		return
 	}
@@ -309,11 +309,7 @@ func cmdAuthGetOrCreate(c *call) {
 }
 
 func cmdAuthCaps(c *call) {
-	n, ok := c.entity()
-	if !ok {
-		return
-	}
-	caps, ok := c.caps()
+	n, caps, ok := c.entityAndCaps()
 	if !ok {
 		return
 	}

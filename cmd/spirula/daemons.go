@@ -106,13 +106,9 @@ func runMon(ctx context.Context, p *process, path, addr, auth string) (string, f
 		return "", nil, err
 	}
 	d, err := startLoneMon(ctx, p, dir, addr, auth)
+	stop, err := dir.kept(d, err)
 	if err != nil {
-		dir.close()
-		return "", nil, dirError(dir.path, err)
-	}
-	stop := func() error {
-		defer dir.close()
-		return d.close()
+		return "", nil, err
 	}
 	return fmt.Sprintf("spirula mon.a is ready at %s\n  clients\trados -c %s lspools\n  first osd\tspirula osd OSD-DIR --conf %[2]s",
 		d.mon.Addr().IP, filepath.Join(dir.path, confFile)), stop, nil
@@ -168,6 +164,19 @@ starts need no --conf unless the mons have moved.`,
 	return cmd
 }
 
+// kept gives what stops a daemon and then gives its directory up; at once if
+// the daemon did not start.
+func (d *dataDir) kept(daemon interface{ close() error }, started error) (func() error, error) {
+	if started != nil {
+		d.close()
+		return nil, dirError(d.path, started)
+	}
+	return func() error {
+		defer d.close()
+		return daemon.close()
+	}, nil
+}
+
 // joinOptions say how an OSD joins a cluster.
 type joinOptions struct {
 	conf, ip, host string
@@ -187,13 +196,9 @@ func runOSD(ctx context.Context, p *process, path string, o joinOptions) (string
 		return "", nil, err
 	}
 	d, err := joinAndStart(ctx, p, dir, ip, o)
+	stop, err := dir.kept(d, err)
 	if err != nil {
-		dir.close()
-		return "", nil, dirError(dir.path, err)
-	}
-	stop := func() error {
-		defer dir.close()
-		return d.close()
+		return "", nil, err
 	}
 	return fmt.Sprintf("spirula osd.%d is ready at %s", dir.file.ID, d.osd.Addr()), stop, nil
 }
@@ -252,7 +257,8 @@ func join(ctx context.Context, p *process, dir *dataDir, conf *rados.Config, uui
 	defer cancel()
 	c, err := rados.Dial(ctx, conf, p.log)
 	if err != nil {
-		return fmt.Errorf("the cluster of %s does not answer: %w", o.conf, err)
+		// Not wrapped: an EACCES of the cluster's is not the directory's.
+		return fmt.Errorf("can't join the cluster of %s: %v", o.conf, err)
 	}
 	defer c.Close()
 	cmd := map[string]any{"prefix": "osd new", "uuid": uuid.String(), "format": "json"}

@@ -127,6 +127,9 @@ func (g *group) admit(o *op) bool {
 			o.next = (*op).again // the client asks the primary
 			return true
 		}
+		if g.core.Retired() {
+			o.session.stray(g.osd, g.id.PGID, g)
+		}
 		o.session.behind(g.osd)
 		g.osd.drop(o)
 	case pg.Hold:

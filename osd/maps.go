@@ -304,6 +304,7 @@ func (d *OSD) createFor(m pg.Message) {
 		for _, g := range fresh {
 			g.advance(cur)
 		}
+		d.hangUpStrays()
 		return
 	}
 	id := m.About().PG.PGID

@@ -63,6 +63,9 @@ func (d *OSD) route(o *op, cur *clustermap.OSDMap, from wire.Epoch) {
 	}
 	g := d.group(o.m.PG.PGID)
 	if g == nil || pool.Seed(o.m.Hash) != o.m.PG.Seed || o.paused(cur) {
+		if g == nil && o.m.PG.Seed < pool.PGNum {
+			o.session.stray(d, o.m.PG.PGID, nil)
+		}
 		d.drop(o)
 		return
 	}

@@ -26,6 +26,7 @@ type session struct {
 	parked   []*op      // requests that wait for a map, and those behind them
 	draining bool       // parked is being routed
 	lost     bool       // a request was dropped, and the peer may not know why
+	strayed  bool       // a request was dropped for a PG of ours that is yet to be made
 	paced    []*op      // large reads that wait for the client to take answers
 	blocked  map[*group]struct{}
 	watches  map[*watch]struct{}
@@ -192,6 +193,38 @@ func (s *session) behind(d *OSD) {
 	s.lost = true
 	s.mu.Unlock()
 	d.runner.run(func() { s.catchUp(d) })
+}
+
+// stray notes that a request of the session was dropped because the PG that
+// it is for, which we are to lead, can't be made before an older copy is
+// removed. No map tells the peer when that is over: its connection ends then.
+// was is the older copy, if it is the PG's own.
+func (s *session) stray(d *OSD, id wire.PGID, was *group) {
+	if d.current.Load().Map(id).ActingPrimary != d.opts.ID {
+		return // the peer will see that
+	}
+	s.mu.Lock()
+	s.strayed = true
+	s.mu.Unlock()
+	if d.group(id) != was { // it was made meanwhile
+		d.runner.run(func() { d.hangUp(s) })
+	}
+}
+
+// hangUpStrays ends the connections of which requests were dropped for PGs
+// that were to be made, so that they come again.
+func (d *OSD) hangUpStrays() {
+	d.sessions.Range(func(_, v any) bool {
+		s := v.(*session)
+		s.mu.Lock()
+		strayed := s.strayed
+		s.strayed = false
+		s.mu.Unlock()
+		if strayed {
+			d.hangUp(s)
+		}
+		return true
+	})
 }
 
 // catchUp sends the peer the maps that it is not known to have.

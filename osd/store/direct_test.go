@@ -75,18 +75,3 @@ func TestDirectAndBufferedAgree(t *testing.T) {
 		t.Errorf("seed %d: fsck: %v, %v", seed, report.Problems, err)
 	}
 }
-
-// TestRereadsAreNoticed wants scans to be no rereads, until they repeat.
-func TestRereadsAreNoticed(t *testing.T) {
-	var r rereads
-	for pass := range 6 {
-		for i := int64(1); i < 1000; i++ {
-			if got, want := r.often(i*rereadStripe), pass >= rereadMax; got != want {
-				t.Fatalf("pass %d, stretch %d: %v", pass, i, got)
-			}
-		}
-	}
-	if r.often((rereadSlots + 1) * rereadStripe) {
-		t.Error("a stretch is taken for another one")
-	}
-}

@@ -21,7 +21,6 @@ type Store struct {
 	block disk.File
 	// blockDirect is the same file past the page cache, where that can be.
 	blockDirect disk.File
-	rereads     rereads
 	super       superblock
 	wal         wal // the log goroutine's
 	db          *kv.DB
